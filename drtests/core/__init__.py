@@ -1,0 +1,1 @@
+"""Pure judgement: no files, clocks or sockets."""

@@ -1,0 +1,144 @@
+"""The one tree of errors. Each tells what happened, where, and how to mend it.
+
+`permanent` says whether trying again could help: retry wrappers look at
+nothing else. Exit codes are those of a drtests run (see `EXIT_*`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXIT_MET = 0
+EXIT_MISSED = 1
+EXIT_INCONCLUSIVE = 2
+EXIT_INTERNAL = 3
+EXIT_USAGE = 4
+EXIT_NOTHING_RAN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing that is wrong: what, where (`file:line` or a place in words), and the mend."""
+
+    what: str
+    where: str = ""
+    mend: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n    mend: {self.mend}" if self.mend else head
+
+
+class DrtestsError(Exception):
+    """Root of all errors this package raises on purpose."""
+
+    permanent = True
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.mend = mend
+
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """What happened, where, and how to mend it; at least one."""
+        return (Diagnostic(self.what, self.where, self.mend),)
+
+
+class ConfigurationError(DrtestsError):
+    """Declarations or options that cannot be used; carries every problem found, not the first."""
+
+    def __init__(self, problems: Sequence[Diagnostic]) -> None:
+        count = len(problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the declarations")
+        self.problems = tuple(problems)
+
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        return self.problems
+
+
+class UsageError(DrtestsError):
+    """The command line asks for something that cannot be done."""
+
+
+class SafetyError(DrtestsError):
+    """Going on could harm production; refused before anything was touched."""
+
+
+class SecretError(DrtestsError):
+    """A secret's reference could not be resolved. Never carries the secret."""
+
+
+class PackError(DrtestsError):
+    """An evidence pack is missing, unreadable or not what its manifest says."""
+
+
+class HostError(DrtestsError):
+    """A host did not do what it was asked."""
+
+
+class CommandNotFound(HostError):
+    """The program is not installed on the host."""
+
+
+class CommandTimeout(HostError):
+    """The command did not end in time; its whole process group was killed."""
+
+
+class HostUnreachable(HostError):
+    """The host did not answer."""
+
+    permanent = False
+
+
+class EngineError(DrtestsError):
+    """A backup engine failed in a way it did not explain better."""
+
+
+class EngineMissing(EngineError):
+    """The engine's program is not installed on the host."""
+
+
+class EngineTooOld(EngineError):
+    """The engine's program is older than the oldest release that is supported."""
+
+
+class WrongPassword(EngineError):
+    """The repository exists, but no key opens with this password."""
+
+
+class RepositoryMissing(EngineError):
+    """There is no repository at the declared location."""
+
+
+class RepositoryLocked(EngineError):
+    """Another process holds a lock that makes reading unsafe."""
+
+    permanent = False
+
+
+class RepositoryUnreachable(EngineError):
+    """The storage that holds the repository did not answer."""
+
+    permanent = False
+
+
+class RepositoryDamaged(EngineError):
+    """Data is missing from the repository, or does not match its hash."""
+
+
+class RecoveryPointMissing(EngineError):
+    """No recovery point fits the selection."""
+
+
+class DiskFull(EngineError):
+    """The destination has no room for what is restored."""
+
+
+class EngineTimeout(EngineError):
+    """The engine did not end in time and was killed."""
+
+
+class EngineKilled(EngineError):
+    """The engine was ended by a signal that drtests did not send."""

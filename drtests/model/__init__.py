@@ -1,0 +1,1 @@
+"""What people declare (`bia.yaml`, `estate.yaml`, `systems/*.yaml`) and the words used for it."""

@@ -1,0 +1,68 @@
+"""The strictness all declarations share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+
+class Declaration(BaseModel):
+    """Frozen; unknown keys are errors, so that a misspelt `rto` is never silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+"""How things refer to each other: lower case letters, digits, `.`, `_` and `-`."""
+
+Level = Literal["low", "medium", "high"]
+Criticality = Literal["low", "medium", "high", "critical"]
+CRITICALITIES: tuple[Criticality, ...] = ("low", "medium", "high", "critical")
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
+"""A string that a person may have written as a bare number (a port, a version)."""
+
+
+def _secret_reference(value: Any) -> Any:
+    text = str(value)
+    kind, _, rest = text.partition(":")
+    if kind not in ("env", "file", "command") or not rest.strip():
+        # The value itself may be the secret, so it is not repeated.
+        raise ValueError("a secret is given by reference only: env:NAME, file:/path or command:program args")
+    return text
+
+
+SecretReference = Annotated[
+    str,
+    BeforeValidator(_secret_reference),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^(env|file|command):.+",
+            "description": "where a secret is found, never the secret: env:NAME, file:/path, command:program args",
+            "examples": ["env:RESTIC_PASSWORD", "file:/etc/drtests/nas.key", "command:pass show restic/nas"],
+        }
+    ),
+]
+
+
+class Dependency(Declaration):
+    """Something else that must be up first. `hard`: cannot run without it; `soft`: runs worse."""
+
+    target: Id
+    type: Literal["hard", "soft"] = "hard"
+
+
+def _dependency(value: Any) -> Any:
+    return {"target": value} if isinstance(value, str) else value
+
+
+Dependencies = tuple[Annotated[Dependency, BeforeValidator(_dependency)], ...]

@@ -1,0 +1,130 @@
+"""`targets/estate.yaml`: the organisation, and where things are."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from drtests.model.base import Declaration, Id, SecretReference, Text
+from drtests.model.units import Duration
+
+
+class Organisation(Declaration):
+    """Who owes the evidence."""
+
+    name: str
+    timezone: str = "Europe/Amsterdam"
+    """IANA name; evidence shows UTC and this zone."""
+    classification: str = "internal"
+    """Printed on every report."""
+
+
+class Site(Declaration):
+    """A place that can be lost as a whole."""
+
+    id: Id
+    name: str
+    kind: Literal["production", "offsite", "dr"] = "production"
+
+
+class Person(Declaration):
+    """Somebody who owns, decides or is called."""
+
+    id: Id
+    name: str
+    roles: tuple[str, ...] = ()
+    email: str = ""
+    phone: Text = ""
+    deputy: Id | None = None
+
+
+class Host(Declaration):
+    """A machine on which drtests may run commands."""
+
+    id: Id
+    type: str = "local"
+    """Host adapter; `local` is the machine that runs drtests."""
+    site: Id | None = None
+
+
+def _no_credentials(location: str) -> str:
+    if re.search(r"://[^/@:]+:[^/@]+@", location):
+        raise ValueError("a password in the location would end up in argv; give it by reference under `environment`")
+    return location
+
+
+class Integrity(Declaration):
+    """How much of the repository each run reads back and compares with its hashes."""
+
+    parts: int = Field(default=10, ge=1, le=1000)
+    """The repository is read in this many parts, one a run, in turn: all of it over `parts` runs."""
+    timeout: Duration = Field(default_factory=lambda: _hours(6))
+
+
+def _hours(count: float) -> Duration:
+    from drtests.model.units import parse_duration
+
+    return parse_duration(f"{count}h")
+
+
+class Repository(Declaration):
+    """A backup repository, which drtests only ever reads."""
+
+    id: Id
+    engine: str = "restic"
+    location: Annotated[str, AfterValidator(_no_credentials)]
+    """As the engine writes it; a relative local path is taken from the project's root."""
+    password: SecretReference
+    environment: dict[str, SecretReference | Annotated[str, Field(pattern="^plain:")]] = Field(default_factory=dict)
+    """Further variables for the engine, each by reference; `plain:value` for what is no secret."""
+    site: Id | None = None
+    offsite: bool = False
+    host: Id | None = None
+    """Where the engine runs; the staging's host when not given."""
+    program: str | None = None
+    """Path of the engine's program on that host."""
+    integrity: Integrity = Integrity()
+    timeout: Duration = Field(default_factory=lambda: _hours(1 / 12))
+    """For listing recovery points and other small questions."""
+
+
+class Staging(Declaration):
+    """Where a drill restores to. Everything in it may be destroyed at any time."""
+
+    id: Id
+    host: Id | None = None
+    path: str
+    """A relative path is taken from the project's root."""
+    disposable: bool = False
+    """Must be true: the owner's word that nothing here is missed."""
+
+
+class Due(Declaration):
+    """How long after it is found a finding may stay open, by severity."""
+
+    critical: Duration = Field(default_factory=lambda: _hours(7 * 24))
+    high: Duration = Field(default_factory=lambda: _hours(14 * 24))
+    medium: Duration = Field(default_factory=lambda: _hours(30 * 24))
+    low: Duration = Field(default_factory=lambda: _hours(90 * 24))
+
+
+class ActionPolicy(Declaration):
+    """How findings become dated action items."""
+
+    due: Due = Due()
+
+
+class Estate(Declaration):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    """Version of this file's format."""
+    organisation: Organisation
+    sites: tuple[Site, ...] = ()
+    people: tuple[Person, ...] = Field(min_length=1)
+    hosts: tuple[Host, ...] = (Host(id="local"),)
+    repositories: tuple[Repository, ...] = Field(min_length=1)
+    staging: tuple[Staging, ...] = Field(min_length=1)
+    actions: ActionPolicy = ActionPolicy()

@@ -1,0 +1,170 @@
+"""`targets/systems/<system>.yaml`: what is backed up, how it comes back, and what proves it.
+
+The system's id is the file's name without its ending.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from drtests.model.base import Declaration, Dependencies, Id, Level, Text
+from drtests.model.units import Duration, Instant
+
+
+class Biv(Declaration):
+    """BIV classification (Dutch for CIA): availability, integrity, confidentiality."""
+
+    availability: Level
+    integrity: Level
+    confidentiality: Level
+
+
+class Source(Declaration):
+    """A place in production where the data lives; nothing is ever restored here."""
+
+    path: str
+    host: Id | None = None
+
+
+class Snapshots(Declaration):
+    """Which of a repository's recovery points are this system's."""
+
+    host: str | None = None
+    tags: tuple[Text, ...] = ()
+    """All of these."""
+    paths: tuple[str, ...] = ()
+    """All of these."""
+
+
+class Backup(Declaration):
+    """One stream of recovery points."""
+
+    id: Id = "backup"
+    repository: Id
+    snapshots: Snapshots = Snapshots()
+    interval: Duration
+    """How often a backup starts."""
+    duration: Duration = timedelta(0)
+    """How long a backup takes (declared)."""
+    transfer: Duration = timedelta(0)
+    """How long it takes until the copy is offsite (declared)."""
+    window: Duration = timedelta(days=30)
+    """How far back the history of recovery points is judged."""
+
+
+class Before(Declaration):
+    """The newest recovery point at or before a moment."""
+
+    before: Instant
+
+
+class RandomWithin(Declaration):
+    """Any recovery point of the last so long; the choice is seeded and recorded."""
+
+    random_within: Duration
+
+
+Point = Literal["latest"] | Before | RandomWithin | Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
+
+
+class Restore(Declaration):
+    """Which recovery point goes where."""
+
+    backup: Id | None = None
+    """Of the system's backups; the first when not given."""
+    staging: Id
+    point: Point = "latest"
+    """`latest`, a recovery point's id, `{before: time}` or `{random_within: 30d}`."""
+    include: tuple[str, ...] = ()
+    """Only these paths; all of the recovery point when empty."""
+    verify: bool = False
+    """Let the engine read back and compare what it wrote."""
+    timeout: Duration = timedelta(hours=4)
+
+
+class Ready(Declaration):
+    """When a started service counts as up."""
+
+    http: str | None = None
+    """URL that answers with a status below 500."""
+    tcp: str | None = None
+    """host:port that accepts a connection."""
+    within: Duration = timedelta(seconds=60)
+
+    @model_validator(mode="after")
+    def _one(self) -> Ready:
+        if (self.http is None) == (self.tcp is None):
+            raise ValueError("give exactly one of `http` and `tcp`")
+        return self
+
+
+class Step(Declaration):
+    """One recovery step: a command in the restored tree, as an argument list, never a shell string."""
+
+    name: str
+    run: tuple[Text, ...] = Field(min_length=1)
+    environment: dict[str, Text] = Field(default_factory=dict)
+    cwd: str = "."
+    """Below the restored tree."""
+    background: bool = False
+    """A service: started, waited for, and stopped in clean up."""
+    ready: Ready | None = None
+    timeout: Duration = timedelta(minutes=10)
+
+
+class ManualStep(Declaration):
+    """Time that people need and no drill measures: a decision, hardware. Added visibly, marked declared."""
+
+    name: str
+    duration: Duration
+
+
+class Check(Declaration):
+    """One check: its kind and that kind's own options."""
+
+    kind: str
+    name: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def _check(value: Any) -> Any:
+    if isinstance(value, dict) and "kind" not in value:
+        kinds = [key for key in value if key != "name"]
+        if len(kinds) != 1:
+            raise ValueError("a check has one kind, written as its key: `- tree: {path: srv}`")
+        options = value[kinds[0]]
+        if not isinstance(options, dict):
+            raise ValueError(f"the options of `{kinds[0]}` are missing; write `- {kinds[0]}: {{...}}`")
+        return {"kind": kinds[0], "name": value.get("name", ""), "options": options}
+    return value
+
+
+Checks = tuple[Annotated[Check, BeforeValidator(_check), WithJsonSchema({"$ref": "#/$defs/checks"})], ...]
+
+
+class System(Declaration):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    """Version of this file's format."""
+    name: str
+    description: str = ""
+    owner: Id | None = None
+    """Person in estate.yaml; the owner of the process that binds, when not given."""
+    biv: Biv | None = None
+    rto: Duration | None = None
+    """Stricter than what the processes ask; the strictest counts."""
+    rpo: Duration | None = None
+    dependencies: Dependencies = ()
+    """Systems it needs."""
+    bootstrap: int | None = Field(default=None, ge=1)
+    """Place in the order in which a cycle of systems is started; needed on all systems of a cycle."""
+    sources: tuple[Source, ...] = ()
+    backups: tuple[Backup, ...] = Field(min_length=1)
+    restore: Restore
+    start: tuple[Step, ...] = ()
+    checks: Checks = ()
+    manual: tuple[ManualStep, ...] = ()
