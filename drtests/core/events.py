@@ -87,6 +87,8 @@ def decode(name: str, lines: Iterable[bytes]) -> Journal:
             body = json.loads(line)
             if body["seq"] != number - 1 or body["prev"] != prev:
                 problem = f"line {number} does not follow the line before it"
+                # Either of the two was changed; neither can be believed.
+                events = events[:-1]
             event = Event(body["type"], body["at"], float(body["t"]), body["drill"], body["data"])
         except (ValueError, KeyError, TypeError):
             problem = f"line {number} is not a journal line"

@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from drtests.model.verdict import Basis, Verdict
 
-SCHEMA_VERSION = 1
-
 
 class Part(BaseModel):
     """Frozen; unknown keys are errors here too, so that a newer version is never half read."""
@@ -131,6 +129,8 @@ class CheckRecord(Part):
     """MET, MISSED or INCONCLUSIVE."""
     reason: str
     """Why, in one line."""
+    mend: str = ""
+    """What to do about it, when it is not MET."""
     seconds: float
     """How long it took, in seconds."""
     observation: dict[str, Any] = Field(default_factory=dict)
@@ -196,6 +196,8 @@ class DrillRecord(Part):
     """`not run`: planned, and never started."""
     reasons: tuple[str, ...]
     """Why the verdict is what it is, most important first."""
+    advice: tuple[str, ...] = ()
+    """What to do when it is not MET, most important first."""
     started_at: str | None
     """Wall clock at the start."""
     rto: RecordObjective | None
@@ -342,7 +344,7 @@ class Record(Part):
 
     schema_name: Literal["drtests-record"] = "drtests-record"
     """Tells that this is such a file."""
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     """Version of this form."""
     run: RunRecord
     """The run as a whole."""

@@ -45,6 +45,8 @@ class Judgement:
     reason: str
     data_loss_seconds: float | None = None
     """Set by checks that prove how old the newest restored data is."""
+    mend: str = ""
+    """What to do, when it is not MET."""
 
 
 class Check(Protocol):

@@ -1,0 +1,5 @@
+"""`python -m drtests`."""
+
+from drtests.cli.main import main
+
+main()

@@ -1,0 +1,117 @@
+"""sqlite: whether a restored SQLite file is sound, and a query gives what is expected."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field, model_validator
+
+from drtests.checks.databases import Unusable, opened
+from drtests.checks.places import RelativePath
+from drtests.errors import HostError
+from drtests.model.base import Declaration
+from drtests.model.units import Duration
+from drtests.model.verdict import Verdict
+from drtests.protocols.check import Judgement, Objective, Observation, Resources
+
+_PROBLEMS = 100
+
+
+class SqliteSpec(Declaration):
+    """Options of `sqlite`."""
+
+    path: RelativePath
+    integrity: bool = True
+    """Run `PRAGMA integrity_check`."""
+    query: str | None = Field(default=None, min_length=1)
+    """Its first row's first column is looked at."""
+    value: int | float | str | None = None
+    min: int | float | None = None
+    max: int | float | None = None
+    timeout: Duration = timedelta(minutes=5)
+
+    @model_validator(mode="after")
+    def _expectation(self) -> SqliteSpec:
+        expected = [name for name in ("value", "min", "max") if getattr(self, name) is not None]
+        if self.query is None and expected:
+            raise ValueError(f"`{expected[0]}` needs a `query`")
+        if self.query is not None and not expected:
+            raise ValueError("a `query` needs `value`, `min` or `max`; else it can never fail")
+        if self.query is None and not self.integrity:
+            raise ValueError("nothing is checked: give a `query`, or leave `integrity` on")
+        return self
+
+
+class SqliteCheck:
+    """Opens the restored file read-only; the restored tree is not written to."""
+
+    Spec: ClassVar[type[BaseModel]] = SqliteSpec
+
+    def __init__(self, spec: SqliteSpec) -> None:
+        self._spec = spec
+
+    @property
+    def title(self) -> str:
+        return f"sqlite {self._spec.path}" + (" query" if self._spec.query else " integrity")
+
+    @property
+    def proves_data(self) -> bool:
+        return self._spec.query is not None
+
+    def observe(self, resources: Resources) -> Observation:
+        spec = self._spec
+        seen: dict[str, Any] = {"unusable": "", "integrity_problems": None, "rows": None, "number": None, "text": None}
+        try:
+            with opened(resources, spec.path, spec.timeout.total_seconds()) as connection:
+                if spec.integrity:
+                    answer = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_PROBLEMS})")]
+                    seen["integrity_problems"] = 0 if answer == ["ok"] else len(answer)
+                if spec.query is not None:
+                    row = connection.execute(spec.query).fetchone()
+                    seen["rows"] = 0 if row is None else 1
+                    if row is not None and row[0] is not None:
+                        seen |= self._seen(row[0])
+        except Unusable as reason:
+            seen["unusable"] = str(reason)
+        return seen
+
+    def _seen(self, value: Any) -> dict[str, Any]:
+        """Numbers as they are; of text and bytes only a hash, since it is restored data."""
+        if isinstance(value, (int, float)):
+            return {"number": value}
+        if self._spec.min is not None or self._spec.max is not None:
+            raise HostError(
+                f"the query on {self._spec.path} gives {type(value).__name__}, and `min` and `max` need a number",
+                mend="let the query return a number, e.g. with count(*) or CAST(... AS REAL)",
+            )
+        return {"text": _digest(value)}
+
+    def judge(self, observation: Observation, objective: Objective) -> Judgement:
+        spec = self._spec
+        if observation["unusable"]:
+            return Judgement(Verdict.MISSED, str(observation["unusable"]))
+        if observation["integrity_problems"]:
+            return Judgement(Verdict.MISSED, f"integrity_check finds {observation['integrity_problems']} problems")
+        if spec.query is None:
+            return Judgement(Verdict.MET, "integrity_check finds no problem")
+        number, text = observation["number"], observation["text"]
+        if number is None and text is None:
+            return Judgement(Verdict.MISSED, "the query gives no value")
+        if spec.value is not None:
+            same = text == _digest(spec.value) if isinstance(spec.value, str) else number == spec.value
+            if not same:
+                seen = "another text" if number is None else f"{number}"
+                wanted = "" if isinstance(spec.value, str) else f", {spec.value} expected"
+                return Judgement(Verdict.MISSED, f"the query gives {seen}{wanted}")
+        if spec.min is not None and number < spec.min:
+            return Judgement(Verdict.MISSED, f"the query gives {number}, at least {spec.min} expected")
+        if spec.max is not None and number > spec.max:
+            return Judgement(Verdict.MISSED, f"the query gives {number}, at most {spec.max} expected")
+        return Judgement(Verdict.MET, "the query gives what is expected" + ("" if number is None else f": {number}"))
+
+
+def _digest(value: Any) -> str:
+    data = value if isinstance(value, bytes) else str(value).encode("utf-8", errors="surrogatepass")
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,130 @@
+"""A host that journals every command run on it. A wrapper over the same protocol, so adapters stay simple."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from drtests.core import events as e
+from drtests.drill.log import DrillLog
+from drtests.errors import DrtestsError
+from drtests.protocols.host import CommandResult, FileFact, Host, LineSink, Service
+
+_TAIL = 2000
+"""Characters of standard error kept of a command that failed."""
+
+
+class JournaledHost:
+    """Delegates to `host`; writes argv, exit code and duration of what runs. Environment and stdin are never written."""
+
+    def __init__(self, host: Host, log: DrillLog) -> None:
+        self._host = host
+        self._log = log
+        self._number = 0
+
+    @property
+    def id(self) -> str:
+        return self._host.id
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        on_line: LineSink | None = None,
+    ) -> CommandResult:
+        end = self._begin(argv)
+        began = self._log.clock.monotonic()
+        try:
+            result = self._host.run(argv, timeout=timeout, stdin=stdin, env=env, cwd=cwd, on_line=on_line)
+        except DrtestsError as error:
+            end(None, self._log.clock.monotonic() - began, error.what)
+            raise
+        except BaseException:
+            end(None, self._log.clock.monotonic() - began, "interrupted")
+            raise
+        end(result.exit_code, result.seconds, result.stderr[-_TAIL:] if result.exit_code else "")
+        return result
+
+    def start(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str, log: str) -> Service:
+        end = self._begin(argv)
+        began = self._log.clock.monotonic()
+        try:
+            service = self._host.start(argv, env=env, cwd=cwd, log=log)
+        except DrtestsError as error:
+            end(None, self._log.clock.monotonic() - began, error.what)
+            raise
+        return _JournaledService(service, lambda code, tail: end(code, self._log.clock.monotonic() - began, tail))
+
+    def _begin(self, argv: Sequence[str]) -> Callable[[int | None, float, str], None]:
+        """Writes that a command begins, in this phase; returns what writes its end."""
+        self._number += 1
+        told = {"number": self._number, "host": self.id, "phase": self._log.phase_name, "argv": list(argv)}
+        self._log.write(e.COMMAND_STARTED, **told)
+
+        def end(exit_code: int | None, seconds: float, output: str) -> None:
+            self._log.write(e.COMMAND_FINISHED, **told, exit_code=exit_code, seconds=round(seconds, 6), output=output)
+
+        return end
+
+    def sweep(self) -> Sequence[str]:
+        return self._host.sweep()
+
+    def local_path(self, path: str) -> Path | None:
+        return self._host.local_path(path)
+
+    def exists(self, path: str) -> bool:
+        return self._host.exists(path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        return self._host.read(path, limit)
+
+    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        self._host.write(path, data, mode)
+
+    def make_directory(self, path: str) -> None:
+        self._host.make_directory(path)
+
+    def remove_tree(self, path: str) -> None:
+        self._host.remove_tree(path)
+
+    def scan(self, path: str) -> Iterator[FileFact]:
+        return self._host.scan(path)
+
+    def digests(self, root: str, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+        return self._host.digests(root, paths)
+
+    def free_bytes(self, path: str) -> int:
+        return self._host.free_bytes(path)
+
+    def resolve(self, path: str) -> str:
+        return self._host.resolve(path)
+
+
+class _JournaledService:
+    """Journals how a service ended, once."""
+
+    def __init__(self, service: Service, ended: Callable[[int | None, str], None]) -> None:
+        self._service = service
+        self._ended = ended
+        self._told = False
+
+    @property
+    def pid(self) -> int:
+        return self._service.pid
+
+    def exit_code(self) -> int | None:
+        return self._service.exit_code()
+
+    def output(self, limit: int = 4000) -> str:
+        return self._service.output(limit)
+
+    def stop(self, timeout: float) -> None:
+        died = self._service.exit_code()
+        self._service.stop(timeout)
+        if not self._told:
+            self._told = True
+            self._ended(self._service.exit_code(), self._service.output(_TAIL) if died else "")

@@ -1,0 +1,76 @@
+"""From declarations to drills: which there are, and all that a report needs to know of each."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from drtests.core.events import canonical
+from drtests.core.plan import INTEGRITY, RECOVERY_POINTS, RESTORE, DrillPlan, Limit
+from drtests.model.project import Objective, Project
+
+
+@dataclass(frozen=True, slots=True)
+class DrillName:
+    """A drill of a system: `name` as people write it after `::`, its kind, and the backup it looks at."""
+
+    name: str
+    kind: str
+    backup: str
+
+
+def drills_of(project: Project, system_id: str) -> list[DrillName]:
+    """The drills that a system's declaration asks for, in the order in which they run."""
+    system = project.systems[system_id]
+    chosen = project.backup(system_id, system.restore.backup).id
+    found = [DrillName("restore", RESTORE, chosen)]
+    several = len(system.backups) > 1
+    for backup in system.backups:
+        found.append(DrillName(_named(RECOVERY_POINTS, backup.id, several), RECOVERY_POINTS, backup.id))
+    seen: set[str] = set()
+    for backup in system.backups:
+        if backup.repository not in seen:
+            seen.add(backup.repository)
+            found.append(DrillName(_named(INTEGRITY, backup.repository, several), INTEGRITY, backup.id))
+    return found
+
+
+def _named(kind: str, which: str, several: bool) -> str:
+    return f"{kind}[{which}]" if several else kind
+
+
+def plan_drill(project: Project, system_id: str, drill: DrillName, node: str) -> DrillPlan:
+    """Everything known of a drill before it runs."""
+    objectives = project.objectives[system_id]
+    return DrillPlan(
+        id=f"{system_id}::{drill.name}",
+        node=node,
+        system=system_id,
+        system_name=project.systems[system_id].name,
+        kind=drill.kind,
+        backup=drill.backup,
+        criticality=objectives.criticality,
+        owner=project.owner(system_id),
+        processes=objectives.processes,
+        declaration=declaration_digest(project, system_id),
+        rto=_limit(objectives.rto),
+        rpo=_limit(objectives.rpo),
+    )
+
+
+def _limit(objective: Objective | None) -> Limit | None:
+    return Limit(objective.limit.total_seconds(), objective.bound_by) if objective else None
+
+
+def declaration_digest(project: Project, system_id: str) -> str:
+    """SHA-256 over all that decides how a system is drilled and judged: a change makes older results stale."""
+    system, objectives = project.systems[system_id], project.objectives[system_id]
+    repositories = {backup.repository for backup in system.backups}
+    parts = {
+        "system": system.model_dump(mode="json"),
+        "rto": objectives.rto.limit.total_seconds() if objectives.rto else None,
+        "rpo": objectives.rpo.limit.total_seconds() if objectives.rpo else None,
+        "repositories": [project.repository(name).model_dump(mode="json") for name in sorted(repositories)],
+        "staging": project.staging(system.restore.staging).model_dump(mode="json"),
+    }
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()

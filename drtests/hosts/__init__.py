@@ -1,0 +1,1 @@
+"""Machines on which commands run. One adapter a file."""

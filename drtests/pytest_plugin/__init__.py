@@ -1,0 +1,1 @@
+"""pytest is the scheduler: declared systems and Python recovery tests are its items."""
