@@ -112,7 +112,10 @@ def begin(journal: JournalWriter, run: str, project: Project, plans: Iterable[Dr
         },
     )
     journal.append(e.RUN_PLANNED, data={"drills": [plan.data() for plan in plans]})
-    carried: dict[str, Any] = {"source": left.source, "actions": [item.model_dump(mode="json") for item in left.actions]}
+    carried: dict[str, Any] = {
+        "source": left.source,
+        "actions": [item.model_dump(mode="json") for item in left.actions],
+    }
     journal.append(e.RUN_CARRIED, data=carried)
 
 

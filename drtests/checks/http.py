@@ -142,7 +142,7 @@ def _once(parts: SplitResult, deadline: float) -> tuple[int, bytes, str]:
         pieces: list[bytes] = []
         size = 0
         while True:
-            if opened is not None:
+            if opened is not None and not response.isclosed():
                 opened.settimeout(_left(deadline))
             piece = response.read1(_CHUNK)
             if not piece:

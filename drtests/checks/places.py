@@ -85,6 +85,8 @@ def matches(resources: Resources, pattern: str) -> Iterator[Match]:
 def _single(resources: Resources, path: str) -> Match | None:
     """The entry itself, when it is a file. Its facts come from its directory: a host tells no other way."""
     directory, name = posixpath.split(path)
+    if path == resources.host.resolve(resources.root):
+        return None
     fact = _entry(resources, directory, name)
     return Match(path, fact.size, fact.mtime) if fact is not None and fact.kind == "file" else None
 

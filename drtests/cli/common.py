@@ -49,7 +49,9 @@ def find_root(directory: Path) -> Path:
         if (directory / "targets").is_dir():
             return directory.resolve()
         raise UsageError(
-            "there is no targets/bia.yaml here or above", where=str(directory.resolve()), mend="start with `drtests init`"
+            "there is no targets/bia.yaml here or above",
+            where=str(directory.resolve()),
+            mend="start with `drtests init`",
         )
     return root
 

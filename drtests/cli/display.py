@@ -42,12 +42,22 @@ class Display:
             self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
         except (OSError, ValueError):
             self._out = None
-        self._console = console() if self._out is None else Console(
-            file=self._out, highlight=False, soft_wrap=True, force_terminal=terminal, width=None if terminal else 200
+        self._console = (
+            console()
+            if self._out is None
+            else Console(
+                file=self._out,
+                highlight=False,
+                soft_wrap=True,
+                force_terminal=terminal,
+                width=None if terminal else 200,
+            )
         )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop()
         if self._out is not None:
             self._out.close()
@@ -70,7 +80,13 @@ class Display:
         if self._console is None or self._quiet or not self._console.is_terminal:
             return
         if self._progress is None:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TimeElapsedColumn(),
+            )
             self._progress = Progress(*columns, console=self._console, transient=True)
             self._progress.start()
             self._task = self._progress.add_task("", total=None)

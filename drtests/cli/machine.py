@@ -64,9 +64,7 @@ def gc(directory: Path, dry_run: bool, as_json: bool) -> int:
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help=f"Default: PATH/{MANIFEST_NAME}"
-)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help=f"Default: PATH/{MANIFEST_NAME}")
 @click.option("--ignore", multiple=True, help="Leave out what fits this pattern (repeatable).")
 def seal(path: Path, output: Path | None, ignore: tuple[str, ...]) -> None:
     """Write a manifest of hashes of all files below PATH. Run it right before the backup, so that it is backed up."""

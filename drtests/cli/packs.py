@@ -104,7 +104,7 @@ def actions(directory: Path, reports: Path | None, everything: bool, only_overdu
     elif items:
         print_actions(console(), items, now)
     else:
-        console().print(f"no {'overdue' if only_overdue else 'open'} action items after run {newest.name}", markup=False)
+        console().print(
+            f"no {'overdue' if only_overdue else 'open'} action items after run {newest.name}", markup=False
+        )
     return EXIT_MISSED if only_overdue and items else EXIT_MET
-
-

@@ -33,7 +33,10 @@ def print_summary(out: Console, record: Record, pack: Path) -> None:
         out.print(f"closed    {item.id}  {item.drill}", style="green", markup=False)
     for item in record.actions:
         if item.status == "open":
-            out.print(f"action    {item.id}  {item.severity}, {item.owner_name}, due {item.due[:10]}: {item.weakness}", markup=False)
+            out.print(
+                f"action    {item.id}  {item.severity}, {item.owner_name}, due {item.due[:10]}: {item.weakness}",
+                markup=False,
+            )
     state = "" if record.run.state == "finished" else " (interrupted)"
     out.print(f"[{_STYLES[record.run.verdict]}]{record.run.verdict}[/]{state}")
     out.print(f"report: {pack / 'report.html'}", markup=False)

@@ -71,7 +71,9 @@ def _random(points: Sequence[RecoveryPoint], wanted: RandomWithin, now: datetime
 
 def _by_id(points: Sequence[RecoveryPoint], wanted: str) -> Choice:
     if not re.fullmatch(r"[0-9a-f]{4,64}", wanted):
-        raise RecoveryPointMissing(f"{wanted!r} is no recovery point's id", mend="see `drtests plan` for those there are")
+        raise RecoveryPointMissing(
+            f"{wanted!r} is no recovery point's id", mend="see `drtests plan` for those there are"
+        )
     fitting = [point for point in points if point.id.startswith(wanted)]
     if len(fitting) != 1:
         found = "no recovery point" if not fitting else f"{len(fitting)} recovery points"

@@ -9,8 +9,8 @@ from drtests.core.fold import drill_record
 from drtests.core.plan import INTEGRITY, PYTHON, RECOVERY_POINTS, RESTORE, DrillPlan
 from drtests.drill.context import RunContext
 from drtests.drill.log import DrillLog
-from drtests.drill.recovery import Body, recover
 from drtests.drill.reading import read_history, read_integrity
+from drtests.drill.recovery import Body, recover
 from drtests.errors import DrtestsError
 from drtests.model.record import DrillRecord
 

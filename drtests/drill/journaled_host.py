@@ -15,7 +15,7 @@ _TAIL = 2000
 
 
 class JournaledHost:
-    """Delegates to `host`; writes argv, exit code and duration of what runs. Environment and stdin are never written."""
+    """Delegates to `host`; journals argv, exit code and duration of what runs, never environment or stdin."""
 
     def __init__(self, host: Host, log: DrillLog) -> None:
         self._host = host

@@ -34,9 +34,8 @@ def _rto(record: DrillRecord) -> list[str]:
         return [f"{objective}, actual unknown"]
     parts = [objective, f"actual {format_duration(time.total_seconds)}"]
     if time.declared_seconds:
-        parts.append(
-            f"= {format_duration(time.measured_seconds or 0)} measured + {format_duration(time.declared_seconds)} declared"
-        )
+        measured, declared = format_duration(time.measured_seconds or 0), format_duration(time.declared_seconds)
+        parts.append(f"= {measured} measured + {declared} declared")
     parts.append(_margin(record.rto.seconds - time.total_seconds))
     return [", ".join(parts) + (f", slowest {time.slowest_phase}" if time.slowest_phase else "")]
 

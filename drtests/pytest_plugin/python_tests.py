@@ -106,7 +106,7 @@ def recovery_fixture(request: pytest.FixtureRequest) -> Recovery:
 def plan_python(item: pytest.Item, project: Project) -> DrillPlan:
     """The drill of a marked test. Raises pytest.UsageError when the marker names no declared system."""
     marker = item.get_closest_marker(MARKER)
-    system = marker.args[0] if marker and marker.args else None
+    system = str(marker.args[0]) if marker and marker.args else ""
     if system not in project.systems:
         known = ", ".join(sorted(project.systems))
         raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.recovery names system {system!r}; declared are: {known}")

@@ -12,7 +12,9 @@ AT = "2026-03-01T03:00:00.000Z"
 PHASES = ("locate", "provision", "restore", "start", "verify", "clean up")
 
 
-def plan(system: str = "app", kind: str = "restore", rto: float | None = 3600.0, rpo: float | None = 86400.0) -> DrillPlan:
+def plan(
+    system: str = "app", kind: str = "restore", rto: float | None = 3600.0, rpo: float | None = 86400.0
+) -> DrillPlan:
     return DrillPlan(
         id=f"{system}::{kind}",
         node=f"targets/systems/{system}.yaml::{kind}",

@@ -109,7 +109,9 @@ def test_overdue_is_computed() -> None:
     [item] = run_with("MISSED", DAY1, "r1").actions
     assert not overdue(item, parse_instant("2026-03-15T03:00:00Z"))
     assert overdue(item, parse_instant("2026-03-15T03:00:01Z"))
-    assert not overdue(item.model_copy(update={"status": "closed"}), datetime.max.replace(tzinfo=parse_instant(DAY1).tzinfo))
+    assert not overdue(
+        item.model_copy(update={"status": "closed"}), datetime.max.replace(tzinfo=parse_instant(DAY1).tzinfo)
+    )
 
 
 @pytest.mark.parametrize(

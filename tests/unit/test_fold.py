@@ -137,9 +137,7 @@ def _with(change: dict[str, object], kind: str) -> list[Event]:
         ({"manual": [{"name": "decide", "seconds": 3600}]}, e.DRILL_STARTED, Verdict.MISSED, "too long"),
     ],
 )
-def test_each_clause_can_turn_a_drill_red(
-    change: dict[str, object], kind: str, verdict: Verdict, reason: str
-) -> None:
+def test_each_clause_can_turn_a_drill_red(change: dict[str, object], kind: str, verdict: Verdict, reason: str) -> None:
     [drill] = folded(_with(change, kind)).drills
     assert drill.verdict is verdict
     assert any(reason in told for told in drill.reasons), drill.reasons
