@@ -52,7 +52,7 @@ def resolve(reference: str, timeout: float = 30.0, root: Path | None = None) -> 
 
 def _shown(kind: str, rest: str) -> str:
     """A command's arguments are left out: people put tokens there."""
-    return f"{kind}:{rest.split()[0]}" if kind == "command" else f"{kind}:{rest}"
+    return f"{kind}:{rest.split(maxsplit=1)[0]}" if kind == "command" else f"{kind}:{rest}"
 
 
 def _from_environment(name: str) -> str:

@@ -59,7 +59,7 @@ class TreeCheck:
             raise ManifestError(
                 f"there is no manifest {where} in the restored copy",
                 where=where,
-                mend="run `drtests seal` on the tree just before each backup, so that the manifest is backed up with it",
+                mend="run `drtests seal` on the tree just before each backup, so that both are backed up together",
             )
         data = host.read(at, _LARGEST)
         if len(data) >= _LARGEST:

@@ -169,7 +169,7 @@ def _parse(line: bytes, number: int) -> Any:
 
 
 def _entries(chunk: list[bytes], number: int) -> Iterator[tuple[str, Any, str]]:
-    """The entries of lines that begin with line `number`. One call of the parser for all is far faster than one each."""
+    """The entries of lines that begin with line `number`. One call of the parser for all is much faster."""
     entries: Any = None
     if all(line.endswith(b"]\n") for line in chunk):
         with suppress(ValueError):

@@ -21,6 +21,9 @@ from drtests.protocols.host import CommandResult, FileFact, LineSink, Service
 
 __all__ = ["LocalHost", "sweep_marked"]
 
+_KIND = 0o170000
+"""The bits of a mode that tell what it is."""
+
 
 class LocalHost:
     """Runs commands as the user who runs drtests.
@@ -216,7 +219,7 @@ def _user() -> str:
 
 def _fact(entry: os.DirEntry[str], relative: str) -> FileFact:
     seen = entry.stat(follow_symlinks=False)
-    mode = stat.S_IFMT(seen.st_mode)
+    mode = seen.st_mode & _KIND
     if mode == stat.S_IFREG:
         return FileFact(relative, "file", seen.st_size, seen.st_mtime)
     if mode == stat.S_IFDIR:

@@ -54,6 +54,28 @@ SecretReference = Annotated[
 ]
 
 
+def _engine_variable(value: Any) -> Any:
+    if str(value).startswith("plain:"):
+        return str(value)
+    try:
+        return _secret_reference(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or plain:value for what is no secret") from None
+
+
+EngineVariable = Annotated[
+    str,
+    BeforeValidator(_engine_variable),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^(env|file|command|plain):.+",
+            "description": "where the value is found: env:NAME, file:PATH, command:PROGRAM ARGS; or plain:VALUE",
+        }
+    ),
+]
+
+
 class Dependency(Declaration):
     """Something else that must be up first. `hard`: cannot run without it; `soft`: runs worse."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from drtests.model.base import Declaration, Id, SecretReference, Text
+from drtests.model.base import Declaration, EngineVariable, Id, SecretReference, Text
 from drtests.model.units import Duration
 
 
@@ -60,13 +61,7 @@ class Integrity(Declaration):
 
     parts: int = Field(default=10, ge=1, le=1000)
     """The repository is read in this many parts, one a run, in turn: all of it over `parts` runs."""
-    timeout: Duration = Field(default_factory=lambda: _hours(6))
-
-
-def _hours(count: float) -> Duration:
-    from drtests.model.units import parse_duration
-
-    return parse_duration(f"{count}h")
+    timeout: Duration = timedelta(hours=6)
 
 
 class Repository(Declaration):
@@ -77,7 +72,7 @@ class Repository(Declaration):
     location: Annotated[str, AfterValidator(_no_credentials)]
     """As the engine writes it; a relative local path is taken from the project's root."""
     password: SecretReference
-    environment: dict[str, SecretReference | Annotated[str, Field(pattern="^plain:")]] = Field(default_factory=dict)
+    environment: dict[str, EngineVariable] = Field(default_factory=dict)
     """Further variables for the engine, each by reference; `plain:value` for what is no secret."""
     site: Id | None = None
     offsite: bool = False
@@ -86,7 +81,7 @@ class Repository(Declaration):
     program: str | None = None
     """Path of the engine's program on that host."""
     integrity: Integrity = Integrity()
-    timeout: Duration = Field(default_factory=lambda: _hours(1 / 12))
+    timeout: Duration = timedelta(minutes=5)
     """For listing recovery points and other small questions."""
 
 
@@ -104,10 +99,10 @@ class Staging(Declaration):
 class Due(Declaration):
     """How long after it is found a finding may stay open, by severity."""
 
-    critical: Duration = Field(default_factory=lambda: _hours(7 * 24))
-    high: Duration = Field(default_factory=lambda: _hours(14 * 24))
-    medium: Duration = Field(default_factory=lambda: _hours(30 * 24))
-    low: Duration = Field(default_factory=lambda: _hours(90 * 24))
+    critical: Duration = timedelta(days=7)
+    high: Duration = timedelta(days=14)
+    medium: Duration = timedelta(days=30)
+    low: Duration = timedelta(days=90)
 
 
 class ActionPolicy(Declaration):

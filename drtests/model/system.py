@@ -5,6 +5,7 @@ The system's id is the file's name without its ending.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -67,7 +68,21 @@ class RandomWithin(Declaration):
     random_within: Duration
 
 
-Point = Literal["latest"] | Before | RandomWithin | Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
+def _point(value: Any) -> Any:
+    """One message for whatever is wrong, instead of one for each thing it could have been."""
+    if isinstance(value, (Before, RandomWithin)):
+        return value
+    if isinstance(value, dict) and set(value) in ({"before"}, {"random_within"}):
+        return Before.model_validate(value) if "before" in value else RandomWithin.model_validate(value)
+    if isinstance(value, str) and re.fullmatch("latest|[0-9a-f]{8,64}", value):
+        return value
+    raise ValueError(
+        f"{value!r} is no recovery point; write latest, an id of at least 8 hex digits, "
+        "{before: 2026-03-01T04:00:00+01:00} or {random_within: 30d}"
+    )
+
+
+Point = Annotated[str | Before | RandomWithin, BeforeValidator(_point)]
 
 
 class Restore(Declaration):

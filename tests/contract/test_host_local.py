@@ -74,7 +74,9 @@ def test_sweep_finds_the_children_of_what_is_marked(host: LocalHost, tmp_path: P
 
 def test_chatty_child_is_never_blocked(host: LocalHost) -> None:
     """Both pipes are full at once, while stdin is fed."""
-    script = "import sys\nfor _ in range(40):\n sys.stderr.write('e' * 100000)\n sys.stdout.write('o' * 100000)\nsys.stdin.read()"
+    script = (
+        "import sys\nfor _ in range(40):\n for f in sys.stderr, sys.stdout:\n  f.write('x' * 100000)\nsys.stdin.read()"
+    )
     result = host.run([sys.executable, "-c", script], timeout=60, stdin=b"i" * 1_000_000)
     assert result.exit_code == 0
     assert len(result.stdout) == len(result.stderr) == 1024 * 1024
