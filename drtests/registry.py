@@ -1,59 +1,79 @@
-"""Finds adapters: by the name of an entry point, or by dotted path `package.module:Class`."""
+"""Finds adapters: by the name of an entry point, or by a dotted path `package.module:Class`.
+
+Nothing is imported before it is asked for, and nothing twice.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import importlib
 from functools import cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from drtests.errors import UsageError
+from drtests.errors import ConfigurationError, Diagnostic
+from drtests.model.words import did_you_mean
 
-ENGINES, HOSTS, CHECKS = "drtests.engines", "drtests.hosts", "drtests.checks"
+_ENGINES = ("drtests.engines", "engine", "engines")
+_HOSTS = ("drtests.hosts", "host type", "host types")
+_CHECKS = ("drtests.checks", "kind of check", "kinds of check")
+
+
+def engine(name: str) -> Any:
+    """The Engine class of that name. Raises ConfigurationError when there is none, or it cannot be imported."""
+    return _adapter(_ENGINES, name)
+
+
+def host(name: str) -> Any:
+    """The Host class for that type, built as `Host(declared, mark)`. Raises ConfigurationError."""
+    return _adapter(_HOSTS, name)
+
+
+def check(kind: str) -> Any:
+    """The Check class of that kind. Raises ConfigurationError."""
+    return _adapter(_CHECKS, kind)
+
+
+def engine_names() -> tuple[str, ...]:
+    """All installed engines, in order of their names."""
+    return tuple(sorted(_installed(_ENGINES[0])))
+
+
+def host_types() -> tuple[str, ...]:
+    """All installed host adapters, in order of their names."""
+    return tuple(sorted(_installed(_HOSTS[0])))
+
+
+def check_kinds() -> tuple[str, ...]:
+    """All installed kinds of check, in order of their names."""
+    return tuple(sorted(_installed(_CHECKS[0])))
 
 
 @cache
-def _known(group: str) -> Mapping[str, EntryPoint]:
+def _installed(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
 @cache
-def load(group: str, name: str) -> Any:
-    """The adapter class. Raises UsageError when there is none, with the names there are."""
-    known = _known(group)
+def _adapter(kind: tuple[str, str, str], name: str) -> Any:
+    group, one, several = kind
+    known = _installed(group)
     if name in known:
-        return known[name].load()
-    module, separator, attribute = name.partition(":")
-    kind = group.removeprefix("drtests.").removesuffix("s")
-    if separator:
-        try:
-            return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise UsageError(
-                f"{kind} {name!r} cannot be loaded: {error}", mend="write package.module:Class, and install the package"
-            ) from error
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UsageError(f"there is no {kind} {name!r}{hint}", mend=f"known are: {', '.join(sorted(known))}")
+        return _imported(known[name].value, f"{one} {name!r}")
+    if ":" in name:
+        return _imported(name, f"{one} {name!r}")
+    mend = did_you_mean(name, known, f"installed {several}")
+    raise ConfigurationError([Diagnostic(f"there is no {one} {name!r}", mend=mend)])
 
 
-def engine(name: str) -> Any:
-    """A class that fulfils `drtests.protocols.engine.Engine`. Raises UsageError."""
-    return load(ENGINES, name)
-
-
-def host(name: str) -> Any:
-    """A class that fulfils `drtests.protocols.host.Host`. Raises UsageError."""
-    return load(HOSTS, name)
-
-
-def check(kind: str) -> Any:
-    """A class that fulfils `drtests.protocols.check.Check`. Raises UsageError."""
-    return load(CHECKS, kind)
-
-
-def check_kinds() -> list[str]:
-    """Names of all checks that are installed."""
-    return sorted(_known(CHECKS))
+def _imported(path: str, said: str) -> Any:
+    """Whatever an adapter's module raises while it is imported is told as one problem of the declarations."""
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        mend = "write it as package.module:Class, and install what it needs into the environment drtests runs in"
+        raise ConfigurationError([Diagnostic(f"{said} cannot be imported from {path!r}: {why}", mend=mend)]) from error
+    return found

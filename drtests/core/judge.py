@@ -145,10 +145,9 @@ def _integrity(trace: Trace) -> Iterator[Reason]:
     if seen["problems"]:
         yield Verdict.MISSED, f"reading {part} of the repository back found damage: {seen['problems'][0]}"
     else:
-        yield (
-            Verdict.MET,
-            f"{part} of the repository was read back and is sound; all of it is read over {seen['parts']} runs",
-        )
+        packs = f" ({seen['packs_read']} of {seen['packs']} packs)" if seen.get("packs") is not None else ""
+        whole = f"; all of it is read over {seen['parts']} runs" if seen["parts"] > 1 else ""
+        yield Verdict.MET, f"{part} of the repository{packs} was read back and is sound{whole}"
 
 
 def recovery_time(plan: DrillPlan, trace: Trace) -> RecoveryTime | None:

@@ -1,153 +1,167 @@
-"""What each system owes: the strictest objectives of all that need it. And the order in which systems come back."""
+"""What each system is held to, and the order in which systems come back. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from drtests.model.base import CRITICALITIES, Criticality
-from drtests.model.bia import Process
+from drtests.model.base import CRITICALITIES, Dependency
+from drtests.model.bia import Bia, Process
 from drtests.model.project import Objective, Objectives
 from drtests.model.system import System
 
+Graph = Mapping[str, Sequence[str]]
+"""What each node needs, by name."""
 
-def effective_objectives(processes: Sequence[Process], systems: Mapping[str, System]) -> dict[str, Objectives]:
-    """For every system, by id.
 
-    Asked for by every process that needs the system through hard
-    dependencies, directly or through other processes and systems, by the
-    systems on the way (a dependency must be back before its dependent), and
-    by the system itself. Of equals the one named first counts.
+def effective_objectives(bia: Bia, systems: Mapping[str, System]) -> dict[str, Objectives]:
+    """Of every system: the strictest RTO and RPO of all that need it through hard dependencies, and of itself.
+
+    A process needs a system directly, or through other systems and processes.
+    Where two are equally strict, a process binds before the system, and names
+    in order of the alphabet. Criticality is the highest of those processes,
+    `low` where there is none.
     """
-    edges = {p.id: _hard(p) for p in processes} | {f"system:{name}": _hard(s) for name, s in systems.items()}
-    by_id = {process.id: process for process in processes}
-    rto: dict[str, Objective] = {}
-    rpo: dict[str, Objective] = {}
-    rank: dict[str, int] = {}
-    users: dict[str, list[str]] = {name: [] for name in systems}
-    for process in processes:
-        for system in _reached(process.id, edges, by_id, systems):
-            users[system].append(process.id)
-            rank[system] = max(rank.get(system, 0), CRITICALITIES.index(process.criticality))
-            _tighten(rto, system, process.rto, f"process:{process.id}")
-            _tighten(rpo, system, process.rpo, f"process:{process.id}")
-    for name, system in systems.items():
-        if system.rto is None and system.rpo is None:
-            continue
-        for target in [name, *_reached(f"system:{name}", edges, {}, systems)]:
-            _tighten(rto, target, system.rto, f"system:{name}")
-            _tighten(rpo, target, system.rpo, f"system:{name}")
-    return {
-        name: Objectives(rto.get(name), rpo.get(name), _criticality(rank.get(name)), tuple(users[name]))
-        for name in systems
-    }
+    processes = {process.id: process for process in bia.processes}
+    needs: dict[str, list[str]] = {f"process:{p.id}": _needs_of_process(p, processes, systems) for p in bia.processes}
+    needs |= {f"system:{name}": [f"system:{t}" for t in hard(system, systems)] for name, system in systems.items()}
+    asked: dict[str, list[Process]] = {name: [] for name in systems}
+    for process in bia.processes:
+        for node in _reachable(f"process:{process.id}", needs):
+            kind, _, name = node.partition(":")
+            if kind == "system":
+                asked[name].append(process)
+    return {name: _objectives(name, system, asked[name]) for name, system in systems.items()}
 
 
-def _criticality(rank: int | None) -> Criticality:
-    return "medium" if rank is None else CRITICALITIES[rank]
+def hard(thing: Process | System, known: Iterable[str]) -> list[str]:
+    """Targets of its hard dependencies that are known."""
+    return [d.target for d in thing.dependencies if d.type == "hard" and d.target in known]  # type: ignore[operator]
 
 
-def _hard(declared: Process | System) -> list[str]:
-    return [dependency.target for dependency in declared.dependencies if dependency.type == "hard"]
+def _needs_of_process(process: Process, processes: Mapping[str, Process], systems: Mapping[str, System]) -> list[str]:
+    targets = [d.target for d in process.dependencies if d.type == "hard"]
+    found = [f"system:{target}" for target in targets if target in systems]
+    return found + [f"process:{target}" for target in targets if target in processes]
 
 
-def _reached(
-    start: str, edges: Mapping[str, Sequence[str]], processes: Mapping[str, Process], systems: Mapping[str, System]
-) -> list[str]:
-    """Systems that `start` needs, however far down."""
-    found: dict[str, None] = {}
+def _reachable(start: str, needs: Graph) -> set[str]:
     seen = {start}
-    todo = list(edges.get(start, ()))
-    while todo:
-        target = todo.pop()
-        node = target if target in processes else f"system:{target}"
-        if node in seen:
-            continue
-        seen.add(node)
-        if target in systems and target not in processes:
-            found[target] = None
-        todo.extend(edges.get(node, ()))
-    return list(found)
+    left = [start]
+    while left:
+        for target in needs.get(left.pop(), ()):
+            if target not in seen:
+                seen.add(target)
+                left.append(target)
+    return seen
 
 
-def _tighten(found: dict[str, Objective], system: str, limit: timedelta | None, bound_by: str) -> None:
-    if limit is not None and (system not in found or limit < found[system].limit):
-        found[system] = Objective(limit, bound_by)
+def _objectives(name: str, system: System, processes: Sequence[Process]) -> Objectives:
+    rtos = [Objective(process.rto, f"process:{process.id}") for process in processes]
+    rpos = [Objective(process.rpo, f"process:{process.id}") for process in processes]
+    if system.rto is not None:
+        rtos.append(Objective(system.rto, f"system:{name}"))
+    if system.rpo is not None:
+        rpos.append(Objective(system.rpo, f"system:{name}"))
+    return Objectives(
+        rto=_strictest(rtos),
+        rpo=_strictest(rpos),
+        criticality=max((p.criticality for p in processes), key=CRITICALITIES.index, default="low"),
+        processes=tuple(sorted(p.id for p in processes)),
+    )
+
+
+def _strictest(asked: Sequence[Objective]) -> Objective | None:
+    # "process:..." sorts before "system:...".
+    return min(asked, key=lambda objective: (objective.limit, objective.bound_by), default=None)
 
 
 def recovery_order(systems: Mapping[str, System]) -> list[list[str]]:
-    """Waves: each holds the systems that can come back once all earlier waves are up. Sorted within a wave.
+    """Waves: every system comes after all it needs by hard dependencies; names in order within a wave.
 
-    The systems of a cycle come back one by one, in the order of `bootstrap`.
+    The systems of a cycle come one a wave, in order of their `bootstrap`.
     """
-    needs = {name: {t for t in _hard(system) if t in systems and t != name} for name, system in systems.items()}
-    cycle_of = {name: frozenset(cycle) for cycle in cycles(needs) for name in cycle}
-    for cycle in set(cycle_of.values()):
-        ordered = sorted(cycle, key=lambda name: (systems[name].bootstrap or 0, name))
-        outside = set().union(*(needs[name] - cycle for name in cycle))
-        for place, name in enumerate(ordered):
-            needs[name] = outside | set(ordered[:place])
-    waves: list[list[str]] = []
-    dependents: dict[str, list[str]] = {name: [] for name in needs}
-    missing = {name: len(targets) for name, targets in needs.items()}
-    for name, targets in needs.items():
-        for target in targets:
-            dependents[target].append(name)
-    ready = sorted(name for name, count in missing.items() if count == 0)
-    while ready:
-        waves.append(ready)
-        following: list[str] = []
-        for name in ready:
-            for dependent in dependents[name]:
-                missing[dependent] -= 1
-                if missing[dependent] == 0:
-                    following.append(dependent)
-        ready = sorted(following)
+    graph = {name: hard(systems[name], systems) for name in sorted(systems)}
+    wave: dict[str, int] = {}
+    done: dict[str, int] = {}
+    # Groups come with what they need before them.
+    for group in components(graph):
+        members = set(group)
+        needed = (target for name in group for target in graph[name] if target not in members)
+        first = max((done[target] for target in needed), default=-1) + 1
+        for place, name in enumerate(sorted(group, key=lambda n: _bootstrap(systems[n], n)), first):
+            wave[name] = place
+        last = first + len(group) - 1
+        done.update(dict.fromkeys(group, last))
+    waves: list[list[str]] = [[] for _ in range(max(wave.values(), default=-1) + 1)]
+    for name in graph:
+        waves[wave[name]].append(name)
     return waves
 
 
-def cycles(needs: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """Groups of more than one that need each other: Tarjan's strongly connected components, without recursion."""
+def _bootstrap(system: System, name: str) -> tuple[bool, int, str]:
+    return (system.bootstrap is None, system.bootstrap or 0, name)
+
+
+def components(graph: Graph) -> Iterator[list[str]]:
+    """Groups of nodes that all need each other (Tarjan), each after all the groups that it needs; linear in size."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
     on_stack: set[str] = set()
-    found: list[list[str]] = []
-    for root in needs:
+    for root in graph:
         if root in index:
             continue
-        work = [(root, iter(sorted(needs[root])))]
         index[root] = low[root] = len(index)
         stack.append(root)
         on_stack.add(root)
+        work = [(root, iter(graph[root]))]
         while work:
             node, targets = work[-1]
-            advanced = False
-            for target in targets:
-                if target not in needs:
-                    continue
-                if target not in index:
-                    index[target] = low[target] = len(index)
-                    stack.append(target)
-                    on_stack.add(target)
-                    work.append((target, iter(sorted(needs[target]))))
-                    advanced = True
-                    break
-                if target in on_stack:
-                    low[node] = min(low[node], index[target])
-            if advanced:
+            deeper = _next_new(node, targets, index, low, on_stack)
+            if deeper is not None:
+                index[deeper] = low[deeper] = len(index)
+                stack.append(deeper)
+                on_stack.add(deeper)
+                work.append((deeper, iter(graph[deeper])))
                 continue
             work.pop()
             if work:
                 low[work[-1][0]] = min(low[work[-1][0]], low[node])
             if low[node] == index[node]:
-                component = []
-                while True:
-                    member = stack.pop()
-                    on_stack.discard(member)
-                    component.append(member)
-                    if member == node:
-                        break
-                if len(component) > 1:
-                    found.append(sorted(component))
-    return found
+                at = stack.index(node) if stack[-1] != node else len(stack) - 1
+                group = stack[at:]
+                del stack[at:]
+                on_stack.difference_update(group)
+                yield group
+
+
+def _next_new(
+    node: str, targets: Iterator[str], index: Mapping[str, int], low: dict[str, int], on_stack: set[str]
+) -> str | None:
+    for target in targets:
+        if target not in index:
+            return target
+        if target in on_stack:
+            low[node] = min(low[node], index[target])
+    return None
+
+
+def a_cycle(group: Sequence[str], graph: Graph) -> list[str]:
+    """A shortest way from the group's first name back to it, through the group."""
+    start, members = min(group), set(group)
+    came: dict[str, str] = {}
+    left = [start]
+    for node in left:
+        for target in graph[node]:
+            if target == start:
+                way = [node]
+                while way[-1] != start:
+                    way.append(came[way[-1]])
+                return [*reversed(way), start]
+            if target in members and target not in came:
+                came[target] = node
+                left.append(target)
+    return []
+
+
+__all__ = ["Dependency", "Graph", "a_cycle", "components", "effective_objectives", "hard", "recovery_order"]

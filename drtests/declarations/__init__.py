@@ -1,1 +1,1 @@
-"""From `targets/*.yaml` to a frozen `Project`, with every problem at its file and line."""
+"""From YAML below `targets/` to a frozen `Project`; whatever is wrong is told at once, with file and line."""

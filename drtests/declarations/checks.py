@@ -1,25 +1,25 @@
-"""From a declared check to an instance of its adapter."""
+"""A system's checks: from declared options to adapters that can be carried out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 
 from drtests import registry
-from drtests.declarations.explain import explain
-from drtests.declarations.yamlfile import YamlFile
-from drtests.errors import Diagnostic, UsageError
-from drtests.model.system import Check as DeclaredCheck
+from drtests.declarations.problems import explain
+from drtests.declarations.source import Source
+from drtests.declarations.yamltext import Path
+from drtests.errors import ConfigurationError, Diagnostic
+from drtests.model.system import Check as Declared
 from drtests.model.system import System
 from drtests.protocols.check import Check
 
 
 @dataclass(frozen=True, slots=True)
 class NamedCheck:
-    """A check ready to run. `title` is the person's own name for it, or the check's."""
+    """A check that is ready. `title` is the name that was declared, else the check's own."""
 
     kind: str
     title: str
@@ -27,27 +27,49 @@ class NamedCheck:
 
 
 def build_checks(system: System) -> tuple[NamedCheck, ...]:
-    """The system's checks, in order. The declarations were checked, so what raises here is a fault."""
+    """All checks of a system, in order. Raises ConfigurationError for one whose options do not fit."""
     return tuple(_build(declared) for declared in system.checks)
 
 
-def _build(declared: DeclaredCheck) -> NamedCheck:
-    adapter: Any = registry.check(declared.kind)
-    made: Check = adapter(adapter.Spec.model_validate(declared.options))
-    return NamedCheck(declared.kind, declared.name or made.title, made)
+def _build(declared: Declared) -> NamedCheck:
+    adapter = registry.check(declared.kind)
+    try:
+        check: Check = adapter(adapter.Spec.model_validate(declared.options))
+    except ValidationError as error:
+        problems = explain(error, adapter.Spec, Source(f"check {declared.kind}", b"", declared.options))
+        raise ConfigurationError(problems) from None
+    return NamedCheck(declared.kind, declared.name or check.title, check)
 
 
-def check_problems(file: YamlFile, declared: Sequence[DeclaredCheck]) -> tuple[list[Diagnostic], bool]:
-    """What is wrong with a system's checks, and whether any of them proves data."""
-    problems: list[Diagnostic] = []
-    proves = False
-    for number, one in enumerate(declared):
-        path = ("checks", number, one.kind)
+def check_problems(system: System, source: Source) -> Iterator[Diagnostic]:
+    """What is wrong with a system's checks, each at its line; that none proves data is wrong, too."""
+    proves = broken = False
+    for number, declared in enumerate(system.checks):
+        path = _options_path(source, number, declared.kind)
         try:
-            adapter: Any = registry.check(one.kind)
-            proves = adapter(adapter.Spec.model_validate(one.options)).proves_data or proves
-        except UsageError as error:
-            problems.append(Diagnostic(error.what, file.where(path), error.mend))
+            adapter = registry.check(declared.kind)
+        except ConfigurationError as error:
+            broken = True
+            kind = ("checks", number, "kind") if path[-1] == "options" else path
+            for problem in error.problems:
+                yield source.wrong(kind, problem.what, problem.mend, key=path is kind)
+            continue
+        try:
+            proves = adapter(adapter.Spec.model_validate(declared.options)).proves_data or proves
         except ValidationError as error:
-            problems += explain(file, error, adapter.Spec, path)
-    return problems, proves
+            broken = True
+            yield from explain(error, adapter.Spec, source, path)
+    if not proves and not broken:
+        yield source.wrong(
+            ("checks",),
+            "no check proves the restored data: that files are there, or that a server answers, says nothing of content",
+            "add one that looks at content: a `tree` against its sealed manifest, `files` with a sha256, "
+            "a `sqlite` query, a `marker`, or a `command` with `proves_data: true`",
+            key=True,
+        )
+
+
+def _options_path(source: Source, number: int, kind: str) -> Path:
+    """Where the options stand: below the kind as a key, or below `options` where both are written out."""
+    given = source.value["checks"][number]
+    return ("checks", number, "options" if "kind" in given else kind)

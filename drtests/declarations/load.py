@@ -1,77 +1,173 @@
-"""Reads `targets/` into a `Project`."""
+"""Reads `targets/`: all of it or nothing, and then everything that is wrong at once."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from drtests.core.objectives import effective_objectives
-from drtests.declarations.explain import explain
-from drtests.declarations.rules import Declared, problems_of
-from drtests.declarations.yamlfile import YamlFile, read_yaml
+from drtests.declarations.places import disposable, stagings_apart
+from drtests.declarations.problems import explain
+from drtests.declarations.rules import RULES, Declared
+from drtests.declarations.source import Source
+from drtests.declarations.yamltext import MAX_BYTES, YamlProblems, parse
 from drtests.errors import ConfigurationError, Diagnostic
+from drtests.model.base import Id
 from drtests.model.bia import Bia
 from drtests.model.estate import Estate
 from drtests.model.project import Project
 from drtests.model.system import System
+from drtests.model.words import did_you_mean
 
-M = TypeVar("M", bound=BaseModel)
+TARGETS = "targets"
+SYSTEMS = "systems"
+ENDINGS = (".yaml", ".yml")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
 def load_project(root: Path) -> Project:
-    """The project below `root`. Touches nothing but files below `root/targets`.
-
-    Raises ConfigurationError with every problem of every file.
-    """
-    root = root.resolve()
-    targets = root / "targets"
-    if not targets.is_dir():
-        raise ConfigurationError([Diagnostic("there is no targets/ folder", str(root), "`drtests init` writes one")])
-    problems: list[Diagnostic] = []
-    bia_file, bia = _read(root, targets / "bia.yaml", Bia, problems)
-    estate_file, estate = _read(root, targets / "estate.yaml", Estate, problems)
-    systems: dict[str, System] = {}
-    files: dict[str, YamlFile] = {}
-    paths = sorted(path for path in (targets / "systems").glob("*.y*ml") if path.suffix in (".yaml", ".yml"))
-    if not paths:
-        problems.append(Diagnostic("no system is declared", "targets/systems/", "add targets/systems/<system>.yaml"))
-    for path in paths:
-        file, system = _read(root, path, System, problems)
-        if path.stem in files:
-            problems.append(
-                Diagnostic(
-                    f"system {path.stem!r} is declared twice", file.name, f"keep this one or {files[path.stem].name}"
-                )
-            )
-        files[path.stem] = file
-        if system is not None:
-            systems[path.stem] = system
-    problems += problems_of(Declared(root, bia_file, bia, estate_file, estate, files, systems))
-    if problems or bia is None or estate is None:
-        raise ConfigurationError(problems)
+    """The project whose `targets/` is in `root`. Reads files only. Raises ConfigurationError with every problem."""
+    reader = _Reader(root.absolute())
+    declared = reader.read()
+    problems = list(reader.problems)
+    for rule in (*RULES, disposable, stagings_apart):
+        problems += rule(declared)
+    if problems or declared.bia is None or declared.estate is None:
+        raise ConfigurationError(sorted(problems, key=_place))
     return Project(
-        root=root,
-        bia=bia,
-        estate=estate,
-        systems=systems,
-        objectives=effective_objectives(bia.processes, systems),
-        digests={file.name: file.digest for file in (bia_file, estate_file, *files.values())},
+        root=declared.root,
+        bia=declared.bia,
+        estate=declared.estate,
+        systems=declared.systems,
+        objectives=effective_objectives(declared.bia, declared.systems),
+        digests={source.name: source.digest for source in declared.sources.values()},
     )
 
 
-def _read(root: Path, path: Path, model: type[M], problems: list[Diagnostic]) -> tuple[YamlFile, M | None]:
-    name = f"{path.relative_to(root)}"
-    if not path.is_file():
-        problems.append(Diagnostic("the file is missing", name, "`drtests init` in an empty folder writes an example"))
-        return YamlFile(path, name, "", "", None), None
-    file = read_yaml(path, name)
-    if file.problem is not None:
-        problems.append(file.problem)
-        return file, None
-    try:
-        return file, model.model_validate(file.data)
-    except ValidationError as error:
-        problems += explain(file, error, model)
-        return file, None
+def _place(problem: Diagnostic) -> tuple[str, int, int]:
+    """Files in order of their names, lines as numbers."""
+    file, _, rest = problem.where.partition(":")
+    line, _, column = rest.partition(":")
+    return file, int(line or 0), int(column or 0)
+
+
+class _Reader:
+    """Collects what is wrong with files in themselves, and what could be read nevertheless."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.problems: list[Diagnostic] = []
+        self.sources: dict[str, Source] = {}
+
+    def read(self) -> Declared:
+        targets = self.root / TARGETS
+        if not targets.is_dir():
+            what = f"there is no folder {TARGETS}/ in {self.root}"
+            raise ConfigurationError([Diagnostic(what, mend="start with `drtests init`, or name another project")])
+        bia = self._file("bia", Path(TARGETS, "bia.yaml"), Bia)
+        estate = self._file("estate", Path(TARGETS, "estate.yaml"), Estate)
+        systems: dict[str, System] = {}
+        known: set[str] = set()
+        for name, path in self._system_files():
+            known.add(name)
+            system = self._file(f"system:{name}", path, System)
+            if system is not None:
+                systems[name] = system
+        return Declared(self.root, bia, estate, systems, frozenset(known), self.sources)
+
+    def _file(self, key: str, path: Path, model: type[_Model]) -> _Model | None:
+        data = self._bytes(path)
+        if data is None:
+            return None
+        source = Source(path.as_posix(), data)
+        try:
+            source.value = parse(data)
+        except YamlProblems as error:
+            for problem in error.problems:
+                where = f"{source.name}:{problem.line}:{problem.column}" if problem.line else source.name
+                self.problems.append(Diagnostic(problem.what, where, problem.mend))
+            return None
+        if not isinstance(source.value, dict):
+            empty = source.value is None
+            what = "the file is empty" if empty else "the file is not a mapping (lines `key: value`)"
+            where = f"{source.name}:1" if empty else source.at(())
+            self.problems.append(Diagnostic(what, where, f"see {_EXAMPLE}"))
+            return None
+        try:
+            read = model.model_validate(source.value)
+        except ValidationError as error:
+            self.problems += explain(error, model, source)
+            return None
+        self.sources[key] = source
+        return read
+
+    def _bytes(self, path: Path) -> bytes | None:
+        try:
+            with open(self.root / path, "rb") as file:
+                return file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            other = path.with_suffix(".yml")
+            found = (self.root / other).is_file()
+            mend = f"rename {other} to {path.name}" if found else f"`drtests init` writes one; see {_EXAMPLE}"
+            self.problems.append(Diagnostic("the file is missing", path.as_posix(), mend))
+        except OSError as error:
+            what = f"the file cannot be read: {error.strerror}"
+            self.problems.append(Diagnostic(what, path.as_posix(), "let the user that runs drtests read it"))
+        return None
+
+    def _system_files(self) -> Iterator[tuple[str, Path]]:
+        """Id and path of every system, in order of their ids."""
+        folder = Path(TARGETS, SYSTEMS)
+        try:
+            with os.scandir(self.root / folder) as entries:
+                names = sorted((entry.name, entry.is_dir()) for entry in entries)
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            what = "the folder is missing" if missing else f"the folder cannot be read: {error.strerror}"
+            self.problems.append(Diagnostic(what, folder.as_posix(), f"one file for each system; see {_EXAMPLE}"))
+            return
+        seen: dict[str, str] = {}
+        for name, is_directory in names:
+            path = folder / name
+            system, ending = os.path.splitext(name)
+            if is_directory or ending not in ENDINGS:
+                self._strange(path, is_directory, ending)
+            elif system in seen:
+                what = f"system {system!r} is declared already, in {seen[system]}"
+                self.problems.append(Diagnostic(what, path.as_posix(), "remove one of the two files"))
+            elif self._valid_id(system, path):
+                seen[system] = path.as_posix()
+                yield system, path
+        if not seen and not self.problems:
+            mend = f"one file for each system; see {_EXAMPLE}"
+            self.problems.append(Diagnostic("there is no system", folder.as_posix(), mend))
+
+    def _valid_id(self, system: str, path: Path) -> bool:
+        try:
+            _ID.validate_python(system)
+        except ValidationError:
+            what = f"{system!r} is no id for a system: at most 64 lower case letters, digits, `.`, `_` and `-`"
+            suggested = "".join(c if c.isalnum() and c.isascii() else "-" for c in system.lower()).strip("-")[:64]
+            mend = f"rename the file, e.g. to {suggested or 'system'}.yaml"
+            self.problems.append(Diagnostic(what, path.as_posix(), mend))
+            return False
+        return True
+
+    def _strange(self, path: Path, is_directory: bool, ending: str) -> None:
+        """Whatever looks like a declaration and would not be read is wrong: it would never be tested."""
+        if is_directory:
+            if any(child.suffix in ENDINGS for child in (self.root / path).iterdir()):
+                what = "systems in a folder of their own are not read"
+                self.problems.append(Diagnostic(what, path.as_posix(), f"move the files up, into {path.parent}/"))
+        elif "did you mean" in did_you_mean(ending.lower(), ENDINGS):
+            what = f"a file with the ending {ending!r} is not read"
+            self.problems.append(Diagnostic(what, path.as_posix(), "rename it to end in .yaml"))
+
+
+_EXAMPLE = "the example that `drtests init` writes"

@@ -1,302 +1,261 @@
-"""What must hold between declarations. Each rule goes as far as the files could be read."""
+"""What must hold between declarations. Each rule is one function that yields what is wrong.
+
+A rule sees what could be read: `bia` and `estate` are None, and a system is
+missing from `systems`, when their files are wrong in themselves.
+"""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from zoneinfo import ZoneInfo
+from pathlib import Path as FilePath
+from pathlib import PurePosixPath
+from zoneinfo import ZoneInfo, available_timezones
 
-from drtests.core.objectives import cycles, effective_objectives
+from drtests.core.objectives import a_cycle, components, effective_objectives, hard
 from drtests.declarations.checks import check_problems
-from drtests.declarations.explain import suggest
-from drtests.declarations.yamlfile import YamlFile
+from drtests.declarations.source import Source
+from drtests.declarations.yamltext import Path
 from drtests.errors import Diagnostic
 from drtests.model.bia import Bia
 from drtests.model.estate import Estate
 from drtests.model.system import System
 from drtests.model.units import format_duration
+from drtests.model.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """All files, and as much of them as could be understood."""
+    """All that was read. `known` are the ids of all systems that have a file, readable or not."""
 
-    root: Path
-    bia_file: YamlFile
+    root: FilePath
     bia: Bia | None
-    estate_file: YamlFile
     estate: Estate | None
-    files: Mapping[str, YamlFile]
     systems: Mapping[str, System]
+    known: frozenset[str]
+    sources: Mapping[str, Source]
+    """By `bia`, `estate` and `system:<id>`."""
+
+    def source(self, system_id: str) -> Source:
+        return self.sources[f"system:{system_id}"]
+
+    @property
+    def complete(self) -> bool:
+        return self.bia is not None and self.estate is not None and self.known == self.systems.keys()
 
 
-Found = Iterator[Diagnostic]
-
-
-def problems_of(all_: Declared) -> list[Diagnostic]:
-    """Every rule that is broken, in the order of the rules."""
-    return [problem for rule in _RULES for problem in rule(all_)]
-
-
-def _twice(file: YamlFile, path: Sequence[str | int], ids: Iterable[str]) -> Found:
-    seen: set[str] = set()
-    for number, name in enumerate(ids):
-        if name in seen:
-            yield Diagnostic(f"the id {name!r} stands here twice", file.where((*path, number, "id")), "rename one of them")
-        seen.add(name)
-
-
-def duplicate_ids(all_: Declared) -> Found:
+def unique_ids(all_: Declared) -> Iterator[Diagnostic]:
+    """Nothing of a kind has the id of another."""
     if all_.bia:
-        yield from _twice(all_.bia_file, ("processes",), (p.id for p in all_.bia.processes))
+        yield from _twice(all_.sources["bia"], ("processes",), [p.id for p in all_.bia.processes])
         for number, process in enumerate(all_.bia.processes):
-            if process.id in all_.files:
-                yield Diagnostic(
-                    f"the id {process.id!r} names both a process and a system",
-                    all_.bia_file.where(("processes", number, "id")),
-                    "rename one of them, or dependencies on it are ambiguous",
-                )
+            if process.id in all_.known:
+                what = f"{process.id!r} is the id of a process and of a system"
+                mend = "dependencies would be ambiguous: rename the process"
+                yield all_.sources["bia"].wrong(("processes", number, "id"), what, mend)
     if all_.estate:
         for kind in ("sites", "people", "hosts", "repositories", "staging"):
-            yield from _twice(all_.estate_file, (kind,), (one.id for one in getattr(all_.estate, kind)))
+            yield from _twice(all_.sources["estate"], (kind,), [one.id for one in getattr(all_.estate, kind)])
     for name, system in all_.systems.items():
-        yield from _twice(all_.files[name], ("backups",), (backup.id for backup in system.backups))
+        if len(system.backups) > 1:
+            yield from _twice(all_.source(name), ("backups",), [backup.id for backup in system.backups])
 
 
-def _dangling(file: YamlFile, path: tuple[str | int, ...], what: str, name: str | None, known: Iterable[str]) -> Found:
-    names = list(known)
-    if name is not None and name not in names:
-        yield Diagnostic(f"there is no {what} {name!r}", file.where(path), suggest(name, names, "declared are"))
-
-
-def references_of_processes(all_: Declared) -> Found:
-    if not all_.bia:
+def _twice(source: Source, path: Path, ids: Sequence[str]) -> Iterator[Diagnostic]:
+    if len(set(ids)) == len(ids):
         return
-    targets = [*(p.id for p in all_.bia.processes), *all_.files]
-    for number, process in enumerate(all_.bia.processes):
-        here = ("processes", number)
-        if all_.estate:
-            people = [person.id for person in all_.estate.people]
-            for field in ("owner", "deputy", "approver"):
-                yield from _dangling(all_.bia_file, (*here, field), "person", getattr(process, field), people)
-        for place, dependency in enumerate(process.dependencies):
-            path = (*here, "dependencies", place)
-            yield from _dangling(all_.bia_file, path, "system or process", dependency.target, targets)
+    first: dict[str, int] = {}
+    for number, one in enumerate(ids):
+        if first.setdefault(one, number) != number:
+            there = source.at((*path, first[one], "id"))
+            what = f"id {one!r} is taken already, at {there}"
+            yield source.wrong((*path, number, "id"), what, "give each an id of its own")
 
 
-def references_of_estate(all_: Declared) -> Found:
-    estate, file = all_.estate, all_.estate_file
-    if not estate:
-        return
-    sites, hosts = [site.id for site in estate.sites], [host.id for host in estate.hosts]
-    people = [person.id for person in estate.people]
-    for number, person in enumerate(estate.people):
-        yield from _dangling(file, ("people", number, "deputy"), "person", person.deputy, people)
-    for number, host in enumerate(estate.hosts):
-        yield from _dangling(file, ("hosts", number, "site"), "site", host.site, sites)
-    for number, repository in enumerate(estate.repositories):
-        yield from _dangling(file, ("repositories", number, "site"), "site", repository.site, sites)
-        yield from _dangling(file, ("repositories", number, "host"), "host", repository.host, hosts)
-    for number, staging in enumerate(estate.staging):
-        yield from _dangling(file, ("staging", number, "host"), "host", staging.host, hosts)
-    try:
-        ZoneInfo(estate.organisation.timezone)
-    except (OSError, ValueError):
-        yield Diagnostic(
-            f"there is no time zone {estate.organisation.timezone!r}",
-            file.where(("organisation", "timezone")),
-            "write an IANA name such as Europe/Amsterdam",
-        )
+def references(all_: Declared) -> Iterator[Diagnostic]:
+    """Every id that is named is declared."""
+    for source, path, kind, name, known in _references(all_):
+        if name is not None and name not in known:
+            yield source.wrong(path, f"there is no {kind} {name!r}", did_you_mean(name, known, f"declared as {kind}"))
 
 
-def references_of_systems(all_: Declared) -> Found:
-    for name, system in all_.systems.items():
-        file = all_.files[name]
-        for place, dependency in enumerate(system.dependencies):
-            yield from _dangling(file, ("dependencies", place), "system", dependency.target, all_.files)
-        backups = [backup.id for backup in system.backups]
-        yield from _dangling(file, ("restore", "backup"), "backup", system.restore.backup, backups)
-        if not all_.estate:
-            continue
-        estate = all_.estate
-        yield from _dangling(file, ("owner",), "person", system.owner, [p.id for p in estate.people])
-        stagings = [s.id for s in estate.staging]
-        yield from _dangling(file, ("restore", "staging"), "staging", system.restore.staging, stagings)
-        for place, backup in enumerate(system.backups):
-            known = [r.id for r in estate.repositories]
-            yield from _dangling(file, ("backups", place, "repository"), "repository", backup.repository, known)
-        for place, source in enumerate(system.sources):
-            path = ("sources", place, "host")
-            yield from _dangling(file, path, "host", source.host, [h.id for h in estate.hosts])
+_Reference = tuple[Source, Path, str, str | None, Iterable[str]]
 
 
-def system_names(all_: Declared) -> Found:
-    for name, file in all_.files.items():
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-            yield Diagnostic(
-                f"{name!r} is no id for a system", file.name, "name the file in lower case, e.g. student-records.yaml"
-            )
-
-
-def cyclic_dependencies(all_: Declared) -> Found:
-    needs = {
-        name: [d.target for d in system.dependencies if d.type == "hard"] for name, system in all_.systems.items()
-    }
-    for name, targets in needs.items():
-        if name in targets:
-            yield Diagnostic(
-                f"system {name!r} depends on itself", all_.files[name].where(("dependencies",)), "take the dependency out"
-            )
-    for cycle in cycles(needs):
-        order = [all_.systems[name].bootstrap for name in cycle]
-        if None in order or len(set(order)) < len(order):
-            yield Diagnostic(
-                f"systems need each other in a circle: {', '.join(cycle)}",
-                all_.files[cycle[0]].where(("dependencies",)),
-                "say in which order they can be started after a disaster: `bootstrap: 1`, `2`, ... in each of them, "
-                "no number twice",
-            )
+def _references(all_: Declared) -> Iterator[_Reference]:
+    if all_.estate:
+        yield from _estate_references(all_.estate, all_.sources["estate"])
     if all_.bia:
-        processes = {p.id: [d.target for d in p.dependencies if d.type == "hard"] for p in all_.bia.processes}
-        for cycle in cycles(processes):
-            yield Diagnostic(
-                f"processes need each other in a circle: {', '.join(cycle)}",
-                all_.bia_file.name,
-                "make one of the dependencies `type: soft`, or merge the processes",
-            )
+        yield from _bia_references(all_, all_.bia, all_.sources["bia"])
+    estate = all_.estate
+    if estate is None:
+        people = hosts = repositories = staging = None
+    else:
+        people, hosts = {p.id for p in estate.people}, _hosts(estate)
+        repositories, staging = {r.id for r in estate.repositories}, {s.id for s in estate.staging}
+    for name, system in all_.systems.items():
+        source = all_.source(name)
+        backups = {backup.id for backup in system.backups}
+        yield source, ("restore", "backup"), "backup of this system", system.restore.backup, backups
+        for number, dependency in enumerate(system.dependencies):
+            path = _target(source, ("dependencies", number))
+            yield source, path, "system", dependency.target, all_.known
+        if people is None or hosts is None or repositories is None or staging is None:
+            continue
+        yield source, ("owner",), "person", system.owner, people
+        yield source, ("restore", "staging"), "staging", system.restore.staging, staging
+        for number, one in enumerate(system.sources):
+            yield source, ("sources", number, "host"), "host", one.host, hosts
+        for number, backup in enumerate(system.backups):
+            yield source, ("backups", number, "repository"), "repository", backup.repository, repositories
 
 
-def disruption_fits(all_: Declared) -> Found:
-    """BIA rule 1: RTO + WRT <= MTPD."""
+def _estate_references(estate: Estate, source: Source) -> Iterator[_Reference]:
+    people, sites, hosts = {p.id for p in estate.people}, {s.id for s in estate.sites}, _hosts(estate)
+    for number, person in enumerate(estate.people):
+        yield source, ("people", number, "deputy"), "person", person.deputy, people
+    for number, host in enumerate(estate.hosts):
+        yield source, ("hosts", number, "site"), "site", host.site, sites
+    for number, repository in enumerate(estate.repositories):
+        yield source, ("repositories", number, "site"), "site", repository.site, sites
+        yield source, ("repositories", number, "host"), "host", repository.host, hosts
+    for number, staging in enumerate(estate.staging):
+        yield source, ("staging", number, "host"), "host", staging.host, hosts
+
+
+def _bia_references(all_: Declared, bia: Bia, source: Source) -> Iterator[_Reference]:
+    needed = all_.known | {process.id for process in bia.processes}
+    people = {p.id for p in all_.estate.people} if all_.estate else None
+    for number, process in enumerate(bia.processes):
+        at: Path = ("processes", number)
+        for place, dependency in enumerate(process.dependencies):
+            path = _target(source, (*at, "dependencies", place))
+            yield source, path, "system or process", dependency.target, needed
+        if people is not None:
+            yield source, (*at, "owner"), "person", process.owner, people
+            yield source, (*at, "deputy"), "person", process.deputy, people
+            yield source, (*at, "approver"), "person", process.approver, people
+
+
+def _hosts(estate: Estate) -> set[str]:
+    """`local` needs no declaration: it is the machine that runs drtests."""
+    return {host.id for host in estate.hosts} | {"local"}
+
+
+def _target(source: Source, path: Path) -> Path:
+    """`- file-share` and `- {target: file-share}` are both allowed; places below text end at the text."""
+    return (*path, "target")
+
+
+def no_cycles(all_: Declared) -> Iterator[Diagnostic]:
+    """Systems that need each other have a complete order in which to be started; processes never do."""
+    systems = all_.systems
+    graph = {name: hard(systems[name], systems) for name in sorted(systems)}
+    for group in components(graph):
+        cycle = a_cycle(group, graph)
+        numbers = [systems[name].bootstrap for name in group]
+        if not cycle or (len(group) > 1 and None not in numbers and len(set(numbers)) == len(numbers)):
+            continue
+        mend = "give each of them a `bootstrap` number of its own: the order in which they are started"
+        if len(group) == 1:
+            mend = "remove it from its own dependencies"
+        path = _dependency_on(systems[cycle[0]].dependencies, cycle[1])
+        yield all_.source(cycle[0]).wrong(path, f"systems need each other: {' -> '.join(cycle)}", mend)
+    if all_.bia is None:
+        return
+    processes = {process.id: process for process in all_.bia.processes}
+    graph = {name: hard(process, processes) for name, process in processes.items()}
+    order = [process.id for process in all_.bia.processes]
+    for group in components(graph):
+        cycle = a_cycle(group, graph)
+        if cycle:
+            path = _dependency_on(processes[cycle[0]].dependencies, cycle[1])
+            what = f"processes need each other: {' -> '.join(cycle)}"
+            at: Path = ("processes", order.index(cycle[0]), *path)
+            yield all_.sources["bia"].wrong(at, what, "make one of these dependencies `type: soft`, or remove it")
+
+
+def _dependency_on(dependencies: Sequence[object], target: str) -> Path:
+    number = next(n for n, d in enumerate(dependencies) if getattr(d, "target", None) == target)
+    return ("dependencies", number)
+
+
+def tolerable(all_: Declared) -> Iterator[Diagnostic]:
+    """RTO + WRT <= MTPD: whoever is back too late is not back."""
     for number, process in enumerate(all_.bia.processes if all_.bia else ()):
         if process.mtpd is None:
             continue
-        total = process.rto + process.wrt if process.wrt else process.rto
+        total = process.rto if process.wrt is None else process.rto + process.wrt
         if total > process.mtpd:
-            yield Diagnostic(
-                f"process {process.id!r}: RTO{' + WRT' if process.wrt else ''} is "
-                f"{format_duration(total.total_seconds())}, longer than the MTPD of "
-                f"{format_duration(process.mtpd.total_seconds())}",
-                all_.bia_file.where(("processes", number, "rto")),
-                "shorten the RTO, or have the process owner decide on a longer MTPD",
-            )
+            parts = "RTO" if process.wrt is None else "RTO and WRT together"
+            limit = format_duration(process.mtpd.total_seconds())
+            what = f"{parts} take {format_duration(total.total_seconds())}, longer than the MTPD of {limit}"
+            mend = "shorten `rto` or `wrt`, or let the owner decide on a longer `mtpd`"
+            yield all_.sources["bia"].wrong(("processes", number, "rto"), what, mend)
 
 
-def objectives_exist(all_: Declared) -> Found:
-    if not all_.bia or len(all_.systems) < len(all_.files):
+def known_timezone(all_: Declared) -> Iterator[Diagnostic]:
+    """Reports show times in this zone."""
+    if all_.estate is None:
         return
-    for name, found in effective_objectives(all_.bia.processes, all_.systems).items():
-        if found.rto is None or found.rpo is None:
-            missing = " and ".join(w for w, o in (("RTO", found.rto), ("RPO", found.rpo)) if o is None)
-            yield Diagnostic(
-                f"system {name!r} has no {missing}: nothing to hold a drill against",
-                all_.files[name].name,
-                "let a process in bia.yaml depend on it, or give the system `rto` and `rpo` of its own",
-            )
+    name = all_.estate.organisation.timezone
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        zones = available_timezones()
+        mend = did_you_mean(name, zones)
+        cities = {zone.rpartition("/")[2].lower(): zone for zone in zones}
+        if "did you mean" not in mend:
+            found = cities.get(name.lower().replace(" ", "_"))
+            mend = f"did you mean {found!r}?" if found else "give an IANA name, e.g. Europe/Amsterdam or UTC"
+        yield all_.sources["estate"].wrong(("organisation", "timezone"), f"there is no time zone {name!r}", mend)
 
 
-def stagings_are_disposable(all_: Declared) -> Found:
-    for number, staging in enumerate(all_.estate.staging if all_.estate else ()):
-        if not staging.disposable:
-            yield Diagnostic(
-                f"staging {staging.id!r} is not declared disposable",
-                all_.estate_file.where(("staging", number)),
-                "drtests restores only to places that may be destroyed: `disposable: true`, if it is one",
-            )
-
-
-def stagings_are_apart(all_: Declared) -> Found:
-    """As written; the drill looks again on the machine, with links followed."""
-    if not all_.estate:
-        return
-    precious = [
-        (f"production data of system {name!r}", source.host or "local", _absolute(all_.root, source.path))
-        for name, system in all_.systems.items()
-        for source in system.sources
-    ]
-    precious += [
-        (f"repository {r.id!r}", r.host or "local", _absolute(all_.root, r.location))
-        for r in all_.estate.repositories
-        if ":" not in r.location
-    ]
-    precious.append(("the declarations", "local", _absolute(all_.root, "targets")))
-    for number, staging in enumerate(all_.estate.staging):
-        place = _absolute(all_.root, staging.path)
-        for label, host, other in precious:
-            if host == (staging.host or "local") and _overlap(place, other):
-                yield Diagnostic(
-                    f"staging {staging.id!r} at {place} overlaps {label} at {other}",
-                    all_.estate_file.where(("staging", number, "path")),
-                    "give the staging a folder of its own, best on a disk of its own",
-                )
-        for second in all_.estate.staging[:number]:
-            other = _absolute(all_.root, second.path)
-            if (second.host or "local") == (staging.host or "local") and _overlap(place, other):
-                yield Diagnostic(
-                    f"stagings {second.id!r} and {staging.id!r} overlap",
-                    all_.estate_file.where(("staging", number, "path")),
-                    "give each a folder of its own: a staging is locked for one drill at a time",
-                )
-
-
-def _absolute(root: Path, declared: str) -> PurePosixPath:
-    return PurePosixPath(os.path.normpath(root / Path(declared).expanduser()))
-
-
-def _overlap(one: PurePosixPath, other: PurePosixPath) -> bool:
-    return one == other or one in other.parents or other in one.parents
-
-
-def steps_stay_inside(all_: Declared) -> Found:
+def steps(all_: Declared) -> Iterator[Diagnostic]:
+    """Recovery steps stay inside the restored tree, and services are waited for."""
     for name, system in all_.systems.items():
         for number, step in enumerate(system.start):
-            where = all_.files[name].where(("start", number))
-            if PurePosixPath(step.cwd).is_absolute() or ".." in PurePosixPath(step.cwd).parts:
-                yield Diagnostic(
-                    f"step {step.name!r}: cwd {step.cwd!r} leads out of the restored tree",
-                    where,
-                    "write it relative to the restored tree, as in srv/app",
-                )
+            at: Path = ("start", number)
+            source = all_.source(name)
+            if step.cwd.startswith(("/", "~")) or ".." in PurePosixPath(step.cwd).parts:
+                what = f"cwd {step.cwd!r} leads out of the restored tree"
+                yield source.wrong((*at, "cwd"), what, "give a folder below the restored tree, e.g. srv/app")
             if step.background and step.ready is None:
-                yield Diagnostic(
-                    f"step {step.name!r} runs in the background, and nothing says when it is up",
-                    where,
-                    "add `ready: {http: URL}` or `ready: {tcp: 'host:port'}`",
-                )
+                mend = "give `ready`: {http: URL} or {tcp: host:port}, and `within`"
+                what = f"nothing tells when the service {step.name!r} is up"
+                yield source.wrong((*at, "background"), what, mend, key=True)
             if step.ready is not None and not step.background:
-                yield Diagnostic(
-                    f"step {step.name!r} has `ready` but is waited for to end", where, "add `background: true`"
-                )
+                what = f"step {step.name!r} runs to its end, so it is never asked whether it is up"
+                mend = "add `background: true` if it is a service, else remove `ready`"
+                yield source.wrong((*at, "ready"), what, mend, key=True)
 
 
-def checks_prove_data(all_: Declared) -> Found:
+def checks(all_: Declared) -> Iterator[Diagnostic]:
+    """Every check is one that exists, with options that fit it; at least one proves data."""
     for name, system in all_.systems.items():
-        file = all_.files[name]
-        problems, proves = check_problems(file, system.checks)
-        yield from problems
-        if not proves and not problems:
-            yield Diagnostic(
-                f"no check of system {name!r} looks at the data itself",
-                file.where(("checks",), key=True),
-                "add a `tree`, `sqlite` (with a query) or `marker` check, or `files` with a sha256: "
-                "that files exist does not prove what is in them",
-            )
+        yield from check_problems(system, all_.source(name))
 
 
-_RULES: tuple[Callable[[Declared], Found], ...] = (
-    system_names,
-    duplicate_ids,
-    references_of_processes,
-    references_of_estate,
-    references_of_systems,
-    cyclic_dependencies,
-    disruption_fits,
-    objectives_exist,
-    stagings_are_disposable,
-    stagings_are_apart,
-    steps_stay_inside,
-    checks_prove_data,
+def held_to_something(all_: Declared) -> Iterator[Diagnostic]:
+    """Every system has an RTO and an RPO, its own or of a process that needs it."""
+    if all_.bia is None or not all_.complete:
+        return
+    for name, objectives in effective_objectives(all_.bia, all_.systems).items():
+        absent = [word for word, value in (("rto", objectives.rto), ("rpo", objectives.rpo)) if value is None]
+        if absent:
+            what = f"no process needs system {name!r}, and it has no {' and no '.join(absent)} of its own"
+            mend = "there is nothing to hold it against: name it in the `dependencies` of a process in "
+            mend += f"targets/bia.yaml (a hard one), or give it {' and '.join(f'`{word}`' for word in absent)} here"
+            yield all_.source(name).wrong((), what, mend)
+
+
+RULES: tuple[Callable[[Declared], Iterator[Diagnostic]], ...] = (
+    unique_ids,
+    references,
+    no_cycles,
+    tolerable,
+    known_timezone,
+    steps,
+    checks,
+    held_to_something,
 )

@@ -62,7 +62,7 @@ def folder_name(run: str, drill: str) -> str:
 def secrets_of(repository: Repository, root: Path) -> tuple[dict[str, str], Redactor]:
     """The engine's environment, and a redactor that knows its secrets. Raises SecretError."""
     password = resolve(repository.password, root=root)
-    environment = {"RESTIC_PASSWORD": password} if repository.engine == "restic" else {"DRTESTS_PASSWORD": password}
+    environment = {registry.engine(repository.engine).PASSWORD_VARIABLE: password}
     secrets = [password]
     for name, reference in repository.environment.items():
         if reference.startswith("plain:"):

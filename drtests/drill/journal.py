@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -31,25 +32,28 @@ class JournalWriter:
         # Held as long as this process lives: how others tell a running journal from an abandoned one.
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._open = True
+        # Progress may be told from another thread.
+        self._turn = threading.Lock()
         _sync_directory(path.parent)
 
     def append(self, kind: str, drill: str | None = None, data: Mapping[str, Any] | None = None) -> Event:
         """Writes one event and waits until it is on disk."""
-        event = Event(
-            type=kind,
-            at=utc_text(self._clock.now()),
-            t=round(self._clock.monotonic() - self._zero, 6),
-            drill=drill,
-            data=data or {},
-        )
-        line = encode(event, self._seq, self._prev)
-        view = memoryview(line)
-        while view:
-            view = view[os.write(self._file, view) :]
-        os.fsync(self._file)
-        self._seq += 1
-        self._prev = link(line)
-        return event
+        with self._turn:
+            event = Event(
+                type=kind,
+                at=utc_text(self._clock.now()),
+                t=round(self._clock.monotonic() - self._zero, 6),
+                drill=drill,
+                data=data or {},
+            )
+            line = encode(event, self._seq, self._prev)
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._file, view) :]
+            os.fsync(self._file)
+            self._seq += 1
+            self._prev = link(line)
+            return event
 
     def close(self) -> None:
         """Says that this writer ended by itself. What is not closed was killed."""

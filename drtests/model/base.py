@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
 
 class Declaration(BaseModel):
@@ -15,6 +15,9 @@ class Declaration(BaseModel):
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 """How things refer to each other: lower case letters, digits, `.`, `_` and `-`."""
+
+Flag = Annotated[bool, Strict()]
+"""Only true and false; YAML's old `yes`, `no`, `on` and `off` are text, and refused."""
 
 Level = Literal["low", "medium", "high"]
 Criticality = Literal["low", "medium", "high", "critical"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from drtests.model.estate import Repository
 from drtests.model.system import Snapshots
@@ -50,12 +50,17 @@ class RestoreResult:
 
 @dataclass(frozen=True, slots=True)
 class IntegrityResult:
-    """Outcome of reading part `part` of `parts` back. `problems` is empty when all was well."""
+    """Outcome of reading part `part` of `parts` back. `problems` is empty when all was well.
+
+    `units_read` of `units` are what the engine stores data in (packs), None where it does not say.
+    """
 
     part: int
     parts: int
     seconds: float
     problems: tuple[str, ...] = ()
+    units_read: int | None = None
+    units: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,9 @@ class Engine(Protocol):
     Never writes to the repository, nor takes or removes a lock in it. All
     methods raise the EngineError that fits, and HostError.
     """
+
+    PASSWORD_VARIABLE: ClassVar[str]
+    """Where in `EngineContext.environment` the repository's password goes."""
 
     def version(self) -> str:
         """Name and version of the program. Raises EngineMissing, EngineTooOld."""

@@ -1,0 +1,207 @@
+"""What pydantic has to say, in words for people who have never heard of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from drtests.declarations.source import Source
+from drtests.declarations.yamltext import Path
+from drtests.errors import Diagnostic
+from drtests.model.words import did_you_mean
+
+_SECRET = {"password", "environment"}
+"""What stands below these is never repeated."""
+
+_UNIONS: Mapping[str, tuple[str, str]] = {
+    "point": (
+        "no such choice of a recovery point",
+        "write latest, a recovery point's id (8 to 64 of 0-9 and a-f, in quotes), "
+        '{before: "2026-03-01T04:00:00+01:00"} or {random_within: 30d}',
+    ),
+    "environment": (
+        "neither a secret's reference nor marked as plain",
+        "write env:NAME, file:PATH, command:PROGRAM ARGS, or plain:VALUE for what is no secret",
+    ),
+}
+
+
+def explain(error: ValidationError, model: type[BaseModel], source: Source, base: Path = ()) -> list[Diagnostic]:
+    """One diagnostic for each thing that is wrong, however many ways pydantic tried to read it."""
+    top = _value_at(source.value, base)
+    found = [_Found(details, *_resolve(details, top)) for details in error.errors(include_url=False)]
+    told: list[Diagnostic] = []
+    for union, group in groupby(found, key=lambda one: one.union):
+        several = list(group)
+        if union is None or len(several) == 1:
+            told += [_tell(one, model, source, base) for one in several]
+        else:
+            told.append(_tell_union(union, several, model, source, base))
+    return told
+
+
+class _Found:
+    """An error and where it is: `path` is in the data; `union` is where pydantic tried several forms."""
+
+    def __init__(self, details: ErrorDetails, path: Path, union: Path | None) -> None:
+        self.details = details
+        self.path = path
+        self.union = union
+
+
+def _resolve(details: ErrorDetails, data: Any) -> tuple[Path, Path | None]:
+    """Pydantic's location without the labels of union members, which are no part of the data."""
+    loc, missing = details["loc"], details["type"] == "missing"
+    path: list[str | int] = []
+    union: Path | None = None
+    for number, part in enumerate(loc):
+        inside, below = _step(data, part)
+        if inside:
+            path.append(part)
+            data = below
+        elif missing and isinstance(data, dict) and number == len(loc) - 1:
+            path.append(part)
+        elif union is None:
+            # `{before: x}` is tried as `Before`: the label is passed over, and `before` is found after it.
+            union = tuple(path)
+    return tuple(path), union
+
+
+def _step(data: Any, part: str | int) -> tuple[bool, Any]:
+    if isinstance(data, dict) and part in data:
+        return True, data[part]
+    if isinstance(data, list) and isinstance(part, int) and part < len(data):
+        return True, data[part]
+    return False, None
+
+
+def _value_at(data: Any, path: Path) -> Any:
+    for part in path:
+        data = _step(data, part)[1]
+    return data
+
+
+def _tell_union(
+    union: Path, found: Sequence[_Found], model: type[BaseModel], source: Source, base: Path
+) -> Diagnostic:
+    """The error of the form that was meant, when that can be told; else what the forms are."""
+    deeper = [one for one in found if len(one.path) > len(union)]
+    meant = [one for one in deeper if one.details["type"] not in ("extra_forbidden", "missing")]
+    if len(meant) == 1:
+        return _tell(meant[0], model, source, base)
+    place = base + union
+    names = [part for part in reversed(place) if isinstance(part, str)]
+    name = next((name for name in names if name in _UNIONS), None)
+    shown = _shown(_value_at(source.value, place), place)
+    if name is None:
+        kinds = sorted({_wanted(one.details) for one in found if one not in deeper})
+        return source.wrong(place, f"{shown}none of the forms allowed here", f"give {' or '.join(kinds)}")
+    what, mend = _UNIONS[name]
+    return source.wrong(place, f"{shown}{what}", mend)
+
+
+def _tell(found: _Found, model: type[BaseModel], source: Source, base: Path) -> Diagnostic:
+    details, place = found.details, base + found.path
+    kind, context = details["type"], details.get("ctx", {})
+    name = str(found.path[-1]) if found.path else ""
+    if kind == "extra_forbidden":
+        known = fields_at(model, found.path[:-1])
+        given = _value_at(source.value, place[:-1])
+        free = [field for field in known if not isinstance(given, dict) or field not in given]
+        return source.wrong(place, f"unknown key {name!r}", did_you_mean(name, free, "known keys"), key=True)
+    if kind == "missing":
+        return source.wrong(place[:-1], f"{name!r} is missing", f"add `{name}: ...`", key=True)
+    value = _value_at(source.value, place)
+    if value is None:
+        wanted = "it a value" if kind == "value_error" else _wanted(details)
+        return source.wrong(place, f"{name!r} is empty", f"give {wanted}, or remove the key")
+    if kind == "value_error":
+        # Our own words: they say what is allowed, and leave out what could be secret.
+        what, _, mend = str(context.get("error", "")).partition("; ")
+        return source.wrong(place, what, mend)
+    what = f"{_shown(value, place)}not {_wanted(details)}"
+    if kind == "literal_error":
+        allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+        mend = did_you_mean(str(value), allowed)
+        if "did you mean" in mend:
+            mend += f" allowed here: {', '.join(allowed)}"
+        return source.wrong(place, f"{_shown(value, place)}not allowed here", mend)
+    return source.wrong(place, what, f"give {_wanted(details)}")
+
+
+def _shown(value: Any, place: Path) -> str:
+    """The offending value, unless it may be a secret; of lists and mappings only what they are."""
+    if _SECRET & set(place):
+        return "the value is "
+    if isinstance(value, dict):
+        return "a mapping is "
+    if isinstance(value, list):
+        return "a list is "
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{(text if len(text) <= 80 else text[:77] + '...')!r} is "
+
+
+_WANTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "string_type": lambda _: "text (put numbers and true/false in quotes)",
+    "bool_type": lambda _: "true or false",
+    "bool_parsing": lambda _: "true or false",
+    "int_type": lambda _: "a whole number",
+    "int_parsing": lambda _: "a whole number",
+    "int_from_float": lambda _: "a whole number",
+    "float_type": lambda _: "a number",
+    "float_parsing": lambda _: "a number",
+    "tuple_type": lambda _: "a list (lines that start with `- `)",
+    "list_type": lambda _: "a list (lines that start with `- `)",
+    "dict_type": lambda _: "a mapping (lines `key: value`)",
+    "model_type": lambda _: "a mapping (lines `key: value`)",
+    "model_attributes_type": lambda _: "a mapping (lines `key: value`)",
+    "too_short": lambda c: f"a list of at least {c['min_length']}",
+    "too_long": lambda c: f"a list of at most {c['max_length']}",
+    "string_too_short": lambda c: f"text of at least {_count(c['min_length'], 'character')}",
+    "string_too_long": lambda c: f"text of at most {_count(c['max_length'], 'character')}",
+    "greater_than_equal": lambda c: f"{c['ge']} or more",
+    "greater_than": lambda c: f"more than {c['gt']}",
+    "less_than_equal": lambda c: f"{c['le']} or less",
+    "less_than": lambda c: f"less than {c['lt']}",
+    "literal_error": lambda c: c["expected"].replace("'", ""),
+}
+
+_PATTERNS = {
+    r"^[a-z0-9][a-z0-9._-]*$": "an id: lower case letters, digits, `.`, `_` and `-`, starting with a letter or digit",
+    "^[0-9a-f]{64}$": "a SHA-256 of 64 hexadecimal digits",
+}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def _wanted(details: ErrorDetails) -> str:
+    context = details.get("ctx", {})
+    if details["type"] == "string_pattern_mismatch":
+        pattern = str(context["pattern"])
+        return _PATTERNS.get(pattern, f"text of the form {pattern}")
+    told = _WANTED.get(details["type"])
+    return told(context) if told else details["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def fields_at(model: type[BaseModel], path: Path) -> list[str]:
+    """Names of the keys that may stand in the mapping at `path`."""
+    models: list[type[BaseModel]] = [model]
+    for part in path:
+        if isinstance(part, str):
+            annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+            models = [found for annotation in annotations for found in _models(annotation)]
+    return sorted({name for found in models for name in found.model_fields})
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+

@@ -1,0 +1,210 @@
+"""The restic adapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+from drtests.engines.restic import parse
+from drtests.engines.restic.failures import failure
+from drtests.engines.restic.watch import watch_room
+from drtests.errors import (
+    CommandNotFound,
+    CommandTimeout,
+    EngineError,
+    EngineMissing,
+    EngineTimeout,
+    EngineTooOld,
+    RepositoryLocked,
+)
+from drtests.model.system import Snapshots
+from drtests.model.units import format_duration, utc_text
+from drtests.protocols.engine import (
+    EngineContext,
+    IntegrityResult,
+    ProgressSink,
+    RecoveryPoint,
+    RestoreResult,
+    Statistics,
+)
+from drtests.protocols.host import CommandResult, LineSink
+
+OLDEST: parse.Version = (0, 14, 0)
+_JSON_RESTORE: parse.Version = (0, 16, 0)
+"""From here on `restore --json` tells what it does; before, it prints text and no progress."""
+_STALE = timedelta(minutes=30)
+"""restic refreshes its locks every five minutes and takes older ones for dead after thirty."""
+_FRAMES = "2"
+"""Progress lines a second."""
+
+
+class ResticEngine:
+    """Reads a restic repository with the restic that is installed on the host.
+
+    Every call has `--no-lock`: nothing is written to the repository, and no
+    lock is taken or removed. The password travels in the environment.
+    """
+
+    PASSWORD_VARIABLE: ClassVar[str] = "RESTIC_PASSWORD"  # noqa: S105 - the name of a variable
+
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+        self._program = context.repository.program or "restic"
+        self._where = f"repository {context.repository.id!r} ({context.location})"
+        self._version: parse.Version | None = None
+
+    def version(self) -> str:
+        found = self._number()
+        return f"restic {'.'.join(map(str, found))}"
+
+    def _number(self) -> parse.Version:
+        if self._version is None:
+            result = self._start([self._program, "version"], 30.0, None)
+            found = parse.version_of(result.stdout)
+            if found is None:
+                raise EngineError(
+                    f"{self._program} does not say which version of restic it is",
+                    where=f"host {self._context.host.id}",
+                    mend="see `program:` of the repository: it has to be restic",
+                )
+            if found < OLDEST:
+                raise EngineTooOld(
+                    f"restic {'.'.join(map(str, found))} is too old",
+                    where=f"host {self._context.host.id}",
+                    mend=f"install restic {'.'.join(map(str, OLDEST))} or newer",
+                )
+            self._version = found
+        return self._version
+
+    def recovery_points(self, snapshots: Snapshots) -> Sequence[RecoveryPoint]:
+        arguments = ["snapshots", "--json"]
+        if snapshots.host:
+            arguments += ["--host", snapshots.host]
+        if snapshots.tags:
+            arguments += ["--tag", ",".join(snapshots.tags)]
+        for path in snapshots.paths:
+            arguments += ["--path", path]
+        return parse.points_of(self._ask(arguments, "listing snapshots").stdout)
+
+    def guard(self) -> None:
+        names = self._ask(["list", "locks"], "listing locks").stdout.split()
+        for name in names:
+            result = self._restic(["cat", "lock", name], self._small)
+            if result.exit_code != 0:
+                # It was released while we looked.
+                continue
+            try:
+                lock = json.loads(result.stdout)
+                since, exclusive = parse.time_of(lock["time"]), bool(lock.get("exclusive"))
+            except (ValueError, KeyError, TypeError):
+                continue
+            if exclusive and datetime.now(UTC) - since < _STALE:
+                holder = f"{lock.get('username', 'somebody')}@{lock.get('hostname', '?')}, process {lock.get('pid', '?')}"
+                raise RepositoryLocked(
+                    f"an exclusive lock is held since {utc_text(since)} by {holder}",
+                    where=self._where,
+                    mend="wait until that process (a prune, most likely) is done: it may remove what is being read",
+                )
+
+    def restore(
+        self,
+        point: RecoveryPoint,
+        destination: str,
+        *,
+        include: Sequence[str] = (),
+        verify: bool = False,
+        timeout: float,
+        progress: ProgressSink | None = None,
+    ) -> RestoreResult:
+        tells = self._number() >= _JSON_RESTORE
+        arguments = ["restore", point.id, "--target", destination]
+        arguments += [f"--include={path}" for path in include]
+        arguments += ["--verify"] * verify + ["--json"] * tells
+
+        def line(stream: str, text: str) -> None:
+            seen = parse.progress_of(text) if stream == "stdout" else None
+            if seen is not None and progress is not None:
+                progress(seen)
+
+        watched: AbstractContextManager[None] = nullcontext()
+        if progress is not None and not tells:
+            watched = watch_room(self._context.host, destination, progress)
+        with watched:
+            result = self._restic(arguments, timeout, line if tells and progress else None)
+        told = parse.explanation(result.stdout, result.stderr)
+        # Some errors have been seen to end with exit code 0: whatever is told as an error counts.
+        ignored = "ignoring error" in result.stderr or "There were" in told
+        if result.exit_code != 0 or ignored:
+            raise failure(result.exit_code, told, self._where, "restoring")
+        summary = next((m for m in parse.messages(result.stdout) if m["message_type"] == "summary"), {})
+        size, files = summary.get("bytes_restored"), summary.get("files_restored")
+        return RestoreResult(
+            result.seconds, None if size is None else int(size), None if files is None else int(files)
+        )
+
+    def verify(self, part: int, parts: int, timeout: float) -> IntegrityResult:
+        subset = "--read-data" if parts == 1 else f"--read-data-subset={part}/{parts}"
+        result = self._restic(["check", subset], timeout)
+        read, total = parse.packs_of(result.stdout, parts == 1)
+        problems: tuple[str, ...] = ()
+        if result.exit_code != 0:
+            problems = parse.damage_of(result.stdout, result.stderr)
+            told = parse.explanation(result.stdout, result.stderr)
+            if "repository contains errors" not in told or not problems:
+                raise failure(result.exit_code, told, self._where, "reading data back")
+        return IntegrityResult(part, parts, result.seconds, problems, read, total)
+
+    def statistics(self, point: RecoveryPoint, timeout: float) -> Statistics:
+        result = self._restic(["stats", "--mode", "restore-size", "--json", point.id], timeout)
+        self._raise_on_failure(result, "asking for statistics")
+        return parse.statistics_of(result.stdout)
+
+    @property
+    def _small(self) -> float:
+        return self._context.repository.timeout.total_seconds()
+
+    def _ask(self, arguments: Sequence[str], doing: str) -> CommandResult:
+        result = self._restic(arguments, self._small)
+        self._raise_on_failure(result, doing)
+        return result
+
+    def _raise_on_failure(self, result: CommandResult, doing: str) -> None:
+        if result.exit_code != 0:
+            raise failure(result.exit_code, parse.explanation(result.stdout, result.stderr), self._where, doing)
+
+    def _restic(self, arguments: Sequence[str], timeout: float, on_line: LineSink | None = None) -> CommandResult:
+        self._number()
+        cache = ["--cache-dir", self._context.cache] if self._context.cache else ["--no-cache"]
+        # restic does not say `--`-safe things of ids and paths, so options come first and joined where they can be.
+        command = [self._program, "--repo", self._context.location, "--no-lock", *cache, *arguments]
+        return self._start(command, timeout, on_line)
+
+    def _start(self, command: Sequence[str], timeout: float, on_line: LineSink | None) -> CommandResult:
+        last: list[str] = []
+
+        def line(stream: str, text: str) -> None:
+            if stream == "stderr" and text.strip():
+                last[:] = [text.strip()[:300]]
+            if on_line is not None:
+                on_line(stream, text)
+
+        sink: Callable[[str, str], None] = line
+        environment = {**self._context.environment, "RESTIC_PROGRESS_FPS": _FRAMES}
+        try:
+            return self._context.host.run(command, timeout=timeout, env=environment, on_line=sink)
+        except CommandNotFound as error:
+            raise EngineMissing(
+                f"{self._program} is not installed",
+                where=f"host {self._context.host.id}",
+                mend="install restic (Debian: apt-get install restic), or give its path as `program:` of the repository",
+            ) from error
+        except CommandTimeout as error:
+            told = f"; its last words: {last[0]}" if last else ""
+            raise EngineTimeout(
+                f"restic did not end within {format_duration(timeout)} and was killed{told}",
+                where=self._where,
+                mend="see whether the storage answers; if it is only slow, declare a longer timeout",
+            ) from error

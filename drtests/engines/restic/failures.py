@@ -1,0 +1,99 @@
+"""Which error it is when restic fails: by exit code where releases have them (0.17 on), else by what it says."""
+
+from __future__ import annotations
+
+import re
+
+from drtests.errors import (
+    DiskFull,
+    EngineError,
+    EngineKilled,
+    RecoveryPointMissing,
+    RepositoryDamaged,
+    RepositoryLocked,
+    RepositoryMissing,
+    RepositoryUnreachable,
+    WrongPassword,
+)
+
+Rule = tuple[type[EngineError], str, str, str]
+
+_RULES: tuple[Rule, ...] = (
+    (
+        DiskFull,
+        r"no space left on device|disk quota exceeded|file too large",
+        "there is no room for what is restored",
+        "make room in the staging, or move it to a larger disk; `drtests doctor` says how much is needed",
+    ),
+    (
+        WrongPassword,
+        r"wrong password or no key found|no key could be found",
+        "no key of the repository opens with this password",
+        "see that the reference under `password:` leads to the password of this repository",
+    ),
+    (
+        RepositoryLocked,
+        r"already locked|unable to create lock",
+        "the repository is locked by somebody else",
+        "wait until the other process is done; if it is gone, whoever owns the repository runs `restic unlock`",
+    ),
+    (
+        RecoveryPointMissing,
+        r"no matching id found|no snapshot found|failed to find snapshot",
+        "there is no such recovery point",
+        "see `drtests plan` for those there are",
+    ),
+    (
+        RepositoryUnreachable,
+        r"connection refused|no such host|i/o timeout|network is unreachable|no route to host|connection reset"
+        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe|unexpected eof|context canceled",
+        "the storage that holds the repository does not answer",
+        "see that it is up and can be reached from this host, then run again",
+    ),
+    (
+        RepositoryUnreachable,
+        r"access denied|accessdenied|forbidden|invalidaccesskeyid|signaturedoesnotmatch|access key id you provided"
+        r"|permission denied.*(config|keys|index|data|snapshots)",
+        "the storage refuses access to the repository",
+        "see the keys under `environment:`, and the rights of the user that runs drtests",
+    ),
+    (
+        RepositoryDamaged,
+        r"ciphertext verification failed|does not match|invalid data returned|blob not found|not found in index"
+        r"|load.*data/.*no such file|readfull.*no such file|streampack.*no such file|unable to load tree"
+        r"|data/.*(does not exist|no such file)|index/.*no such file|snapshots/.*no such file",
+        "data is missing from the repository, or is damaged",
+        "do not rely on this repository: read it back with `restic check --read-data`, and restore from another copy",
+    ),
+    (
+        RepositoryMissing,
+        r"repository does not exist|is there a repository at the following location|unable to open config file",
+        "there is no repository at the declared location",
+        "see `location:`, and that what it is stored on is mounted",
+    ),
+)
+
+_CODES: dict[int, type[EngineError]] = {10: RepositoryMissing, 11: RepositoryLocked, 12: WrongPassword}
+
+
+def failure(exit_code: int, told: str, where: str, doing: str) -> EngineError:
+    """The error that fits. `told` is restic's own explanation, already on one line."""
+    if exit_code < 0:
+        return EngineKilled(
+            f"restic was killed by signal {-exit_code} while {doing}",
+            where=where,
+            mend="see who did that: a person, or the kernel when memory ran out (`dmesg`); then run again",
+        )
+    coded = _CODES.get(exit_code)
+    for kind, pattern, what, mend in _RULES:
+        # A missing repository behind a refused connection is an unreachable one, whatever the code says.
+        if re.search(pattern, told, re.IGNORECASE) and (coded in (None, kind) or kind is RepositoryUnreachable):
+            return kind(f"{what} ({told})", where=where, mend=mend)
+    if coded is not None:
+        what, mend = next((rule[2], rule[3]) for rule in _RULES if rule[0] is coded)
+        return coded(f"{what} ({told})", where=where, mend=mend)
+    return EngineError(
+        f"restic failed with exit code {exit_code} while {doing}: {told or 'it said nothing'}",
+        where=where,
+        mend="run the command, which the report shows, by hand",
+    )

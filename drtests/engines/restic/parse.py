@@ -1,0 +1,128 @@
+"""What restic prints, as values. Text of 0.14 and JSON of newer releases; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from drtests.errors import EngineError
+from drtests.protocols.engine import Progress, RecoveryPoint, Statistics
+
+Version = tuple[int, int, int]
+
+_VERSION = re.compile(r"^restic (\d+)\.(\d+)(?:\.(\d+))?")
+_FRACTION = re.compile(r"\.(\d{1,6})\d*")
+_GROUP = re.compile(r"read group #\d+ of (\d+) data packs \(out of total (\d+) packs")
+_ALL = re.compile(r"(\d+) / (\d+) packs")
+_DAMAGE = re.compile(r"error|does not match|damaged|missing|invalid|failed|corrupt|not referenced|contains", re.IGNORECASE)
+_HARMLESS = re.compile(r"no errors were found|^\[\d|^check |^load |^read |^using temporary|^create ", re.IGNORECASE)
+_ADVICE = re.compile(r"restic repair|damaged pack files can be caused|these damaged files|https?://", re.IGNORECASE)
+
+
+def version_of(text: str) -> Version | None:
+    """(major, minor, patch) from `restic version`."""
+    match = _VERSION.match(text.strip())
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+
+
+def time_of(text: str) -> datetime:
+    """restic writes nanoseconds, Python reads microseconds."""
+    return datetime.fromisoformat(_FRACTION.sub(lambda found: "." + found[1].ljust(6, "0"), text, count=1))
+
+
+def points_of(text: str) -> list[RecoveryPoint]:
+    """From `restic snapshots --json`, oldest first. Raises EngineError when it cannot be read."""
+    try:
+        found = [
+            RecoveryPoint(
+                id=str(one["id"]),
+                time=time_of(one["time"]),
+                host=str(one.get("hostname", "")),
+                paths=tuple(one.get("paths") or ()),
+                tags=tuple(one.get("tags") or ()),
+            )
+            for one in json.loads(text) or ()
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError("restic's list of snapshots cannot be read", mend="report this with `restic version`") from error
+    return sorted(found, key=lambda point: (point.time, point.id))
+
+
+def statistics_of(text: str) -> Statistics:
+    """From `restic stats --mode restore-size --json`. Raises EngineError when it cannot be read."""
+    try:
+        data = json.loads(text)
+        return Statistics(int(data["total_size"]), int(data["total_file_count"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError("restic's statistics cannot be read", mend="report this with `restic version`") from error
+
+
+def messages(text: str) -> Iterator[Mapping[str, Any]]:
+    """The JSON messages among the lines that restic printed."""
+    for line in text.splitlines():
+        message = message_of(line)
+        if message is not None:
+            yield message
+
+
+def message_of(line: str) -> Mapping[str, Any] | None:
+    """One line as a JSON message; None when it is none."""
+    if not line.startswith("{"):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "message_type" in found else None
+
+
+def progress_of(line: str) -> Progress | None:
+    """From a status line of `restore --json`."""
+    message = message_of(line)
+    if message is None or message["message_type"] != "status":
+        return None
+    total = message.get("total_bytes")
+    return Progress(int(message.get("bytes_restored", 0)), int(total) if total else None, "measured")
+
+
+def explanation(stdout: str, stderr: str) -> str:
+    """What restic said went wrong: its last word first, then what led to it; one line."""
+    fatal: list[str] = []
+    errors: list[str] = []
+    for message in [*messages(stdout), *messages(stderr)]:
+        if message["message_type"] == "exit_error":
+            fatal.append(str(message.get("message", "")))
+        elif message["message_type"] == "error":
+            errors.append(str((message.get("error") or {}).get("message", "")))
+    for line in stderr.splitlines():
+        if message_of(line) is None and line.strip():
+            (fatal if line.startswith("Fatal:") else errors).append(line.strip())
+    told = [" ".join(text.split()).removeprefix("Fatal: ") for text in [*fatal[-1:], *errors[:3]]]
+    return "; ".join(dict.fromkeys(text for text in told if text))[:600]
+
+
+def damage_of(stdout: str, stderr: str) -> tuple[str, ...]:
+    """Lines of `restic check` that tell of damage, without its advice on what to do."""
+    lines = [line.strip() for line in f"{stdout}\n{stderr}".splitlines()]
+    return tuple(
+        dict.fromkeys(
+            line[:300]
+            for line in lines
+            if line and _DAMAGE.search(line) and not _HARMLESS.search(line) and not _ADVICE.search(line)
+        )
+    )
+
+
+def packs_of(stdout: str, total: bool) -> tuple[int | None, int | None]:
+    """(packs read, packs there are) as `restic check` tells; `total` when all were asked for."""
+    counts = _ALL.findall(stdout)
+    group = _GROUP.search(stdout)
+    if group:
+        # 0.14 names the group's number of packs wrongly when it is empty, so what it counted is believed.
+        return (int(counts[-1][0]) if counts else 0), int(group[2])
+    if total and counts:
+        return int(counts[-1][0]), int(counts[-1][1])
+    return None, None
