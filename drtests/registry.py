@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from drtests.errors import ConfigurationError, Diagnostic
+from drtests.errors import UsageError
 from drtests.model.words import did_you_mean
 
 _ENGINES = ("drtests.engines", "engine", "engines")
@@ -19,17 +19,17 @@ _CHECKS = ("drtests.checks", "kind of check", "kinds of check")
 
 
 def engine(name: str) -> Any:
-    """The Engine class of that name. Raises ConfigurationError when there is none, or it cannot be imported."""
+    """The Engine class of that name. Raises UsageError when there is none, or it cannot be imported."""
     return _adapter(_ENGINES, name)
 
 
 def host(name: str) -> Any:
-    """The Host class for that type, built as `Host(declared, mark)`. Raises ConfigurationError."""
+    """The Host class for that type, built as `Host(declared, mark)`. Raises UsageError."""
     return _adapter(_HOSTS, name)
 
 
 def check(kind: str) -> Any:
-    """The Check class of that kind. Raises ConfigurationError."""
+    """The Check class of that kind. Raises UsageError."""
     return _adapter(_CHECKS, kind)
 
 
@@ -62,7 +62,7 @@ def _adapter(kind: tuple[str, str, str], name: str) -> Any:
     if ":" in name:
         return _imported(name, f"{one} {name!r}")
     mend = did_you_mean(name, known, f"installed {several}")
-    raise ConfigurationError([Diagnostic(f"there is no {one} {name!r}", mend=mend)])
+    raise UsageError(f"there is no {one} {name!r}", mend=mend)
 
 
 def _imported(path: str, said: str) -> Any:
@@ -75,5 +75,5 @@ def _imported(path: str, said: str) -> Any:
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         mend = "write it as package.module:Class, and install what it needs into the environment drtests runs in"
-        raise ConfigurationError([Diagnostic(f"{said} cannot be imported from {path!r}: {why}", mend=mend)]) from error
+        raise UsageError(f"{said} cannot be imported from {path!r}: {why}", mend=mend) from error
     return found

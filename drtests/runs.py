@@ -17,7 +17,8 @@ from drtests.core.fold import fold
 from drtests.core.plan import INTEGRITY, DrillPlan
 from drtests.drill.journal import JournalWriter, abandoned
 from drtests.errors import PackError
-from drtests.evidence.pack import JOURNALS, RECORD, packs, read_journals, read_record, write_index, write_pack
+from drtests.evidence.index import write_index
+from drtests.evidence.pack import JOURNALS, RECORD, packs, read_journals, read_record, write_pack
 from drtests.evidence.reporters import REPORTERS
 from drtests.model.project import Project
 from drtests.model.record import ActionItem, Record

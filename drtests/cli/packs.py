@@ -22,7 +22,8 @@ from drtests.cli.tables import print_actions, print_summary
 from drtests.core.actions import overdue
 from drtests.core.fold import fold
 from drtests.errors import EXIT_MET, EXIT_MISSED, UsageError
-from drtests.evidence.pack import read_record, verify_pack, write_index
+from drtests.evidence.index import write_index
+from drtests.evidence.pack import read_record, verify_pack
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from drtests.model.base import CRITICALITIES, Dependency
-from drtests.model.bia import Bia, Process
+from drtests.model.bia import Process
 from drtests.model.project import Objective, Objectives
 from drtests.model.system import System
 
@@ -13,29 +13,49 @@ Graph = Mapping[str, Sequence[str]]
 """What each node needs, by name."""
 
 
-def effective_objectives(bia: Bia, systems: Mapping[str, System]) -> dict[str, Objectives]:
+def effective_objectives(processes: Sequence[Process], systems: Mapping[str, System]) -> dict[str, Objectives]:
     """Of every system: the strictest RTO and RPO of all that need it through hard dependencies, and of itself.
 
     A process needs a system directly, or through other systems and processes.
-    Where two are equally strict, a process binds before the system, and names
-    in order of the alphabet. Criticality is the highest of those processes,
-    `low` where there is none.
+    A system with objectives of its own passes them on to what it needs: a
+    dependency has to be back before its dependent. Where two are equally
+    strict, a process binds before a system, and names in order of the
+    alphabet. Criticality is the highest of those processes, `medium` where
+    there is none.
     """
-    processes = {process.id: process for process in bia.processes}
-    needs: dict[str, list[str]] = {f"process:{p.id}": _needs_of_process(p, processes, systems) for p in bia.processes}
+    by_id = {process.id: process for process in processes}
+    needs = {f"process:{p.id}": _needs_of_process(p, by_id, systems) for p in processes}
     needs |= {f"system:{name}": [f"system:{t}" for t in hard(system, systems)] for name, system in systems.items()}
-    asked: dict[str, list[Process]] = {name: [] for name in systems}
-    for process in bia.processes:
-        for node in _reachable(f"process:{process.id}", needs):
-            kind, _, name = node.partition(":")
-            if kind == "system":
-                asked[name].append(process)
-    return {name: _objectives(name, system, asked[name]) for name, system in systems.items()}
+    users: dict[str, list[Process]] = {name: [] for name in systems}
+    rtos: dict[str, list[Objective]] = {name: [] for name in systems}
+    rpos: dict[str, list[Objective]] = {name: [] for name in systems}
+    for process in processes:
+        for name in _systems_below(f"process:{process.id}", needs):
+            users[name].append(process)
+            rtos[name].append(Objective(process.rto, f"process:{process.id}"))
+            rpos[name].append(Objective(process.rpo, f"process:{process.id}"))
+    for dependent, system in systems.items():
+        if system.rto is None and system.rpo is None:
+            continue
+        for name in _systems_below(f"system:{dependent}", needs):
+            if system.rto is not None:
+                rtos[name].append(Objective(system.rto, f"system:{dependent}"))
+            if system.rpo is not None:
+                rpos[name].append(Objective(system.rpo, f"system:{dependent}"))
+    return {
+        name: Objectives(
+            rto=_strictest(rtos[name]),
+            rpo=_strictest(rpos[name]),
+            criticality=max((p.criticality for p in users[name]), key=CRITICALITIES.index, default="medium"),
+            processes=tuple(sorted(p.id for p in users[name])),
+        )
+        for name in systems
+    }
 
 
 def hard(thing: Process | System, known: Iterable[str]) -> list[str]:
     """Targets of its hard dependencies that are known."""
-    return [d.target for d in thing.dependencies if d.type == "hard" and d.target in known]  # type: ignore[operator]
+    return [d.target for d in thing.dependencies if d.type == "hard" and d.target in known]
 
 
 def _needs_of_process(process: Process, processes: Mapping[str, Process], systems: Mapping[str, System]) -> list[str]:
@@ -44,30 +64,16 @@ def _needs_of_process(process: Process, processes: Mapping[str, Process], system
     return found + [f"process:{target}" for target in targets if target in processes]
 
 
-def _reachable(start: str, needs: Graph) -> set[str]:
+def _systems_below(start: str, needs: Graph) -> list[str]:
+    """Systems that are needed, however far down; with the start, when it is one."""
     seen = {start}
     left = [start]
-    while left:
-        for target in needs.get(left.pop(), ()):
+    for node in left:
+        for target in needs[node]:
             if target not in seen:
                 seen.add(target)
                 left.append(target)
-    return seen
-
-
-def _objectives(name: str, system: System, processes: Sequence[Process]) -> Objectives:
-    rtos = [Objective(process.rto, f"process:{process.id}") for process in processes]
-    rpos = [Objective(process.rpo, f"process:{process.id}") for process in processes]
-    if system.rto is not None:
-        rtos.append(Objective(system.rto, f"system:{name}"))
-    if system.rpo is not None:
-        rpos.append(Objective(system.rpo, f"system:{name}"))
-    return Objectives(
-        rto=_strictest(rtos),
-        rpo=_strictest(rpos),
-        criticality=max((p.criticality for p in processes), key=CRITICALITIES.index, default="low"),
-        processes=tuple(sorted(p.id for p in processes)),
-    )
+    return [node.removeprefix("system:") for node in left if node.startswith("system:")]
 
 
 def _strictest(asked: Sequence[Objective]) -> Objective | None:
@@ -88,8 +94,8 @@ def recovery_order(systems: Mapping[str, System]) -> list[list[str]]:
         members = set(group)
         needed = (target for name in group for target in graph[name] if target not in members)
         first = max((done[target] for target in needed), default=-1) + 1
-        for place, name in enumerate(sorted(group, key=lambda n: _bootstrap(systems[n], n)), first):
-            wave[name] = place
+        in_order = sorted(group, key=lambda name: _bootstrap(systems[name], name))
+        wave.update({name: place for place, name in enumerate(in_order, first)})
         last = first + len(group) - 1
         done.update(dict.fromkeys(group, last))
     waves: list[list[str]] = [[] for _ in range(max(wave.values(), default=-1) + 1)]

@@ -11,7 +11,7 @@ from drtests import registry
 from drtests.declarations.problems import explain
 from drtests.declarations.source import Source
 from drtests.declarations.yamltext import Path
-from drtests.errors import ConfigurationError, Diagnostic
+from drtests.errors import ConfigurationError, Diagnostic, UsageError
 from drtests.model.system import Check as Declared
 from drtests.model.system import System
 from drtests.protocols.check import Check
@@ -48,11 +48,10 @@ def check_problems(system: System, source: Source) -> Iterator[Diagnostic]:
         path = _options_path(source, number, declared.kind)
         try:
             adapter = registry.check(declared.kind)
-        except ConfigurationError as error:
+        except UsageError as error:
             broken = True
             kind = ("checks", number, "kind") if path[-1] == "options" else path
-            for problem in error.problems:
-                yield source.wrong(kind, problem.what, problem.mend, key=path is kind)
+            yield source.wrong(kind, error.what, error.mend, key=path is kind)
             continue
         try:
             proves = adapter(adapter.Spec.model_validate(declared.options)).proves_data or proves
@@ -62,7 +61,7 @@ def check_problems(system: System, source: Source) -> Iterator[Diagnostic]:
     if not proves and not broken:
         yield source.wrong(
             ("checks",),
-            "no check proves the restored data: that files are there, or that a server answers, says nothing of content",
+            "no check proves the restored data: that files are there, or a server answers, says nothing of content",
             "add one that looks at content: a `tree` against its sealed manifest, `files` with a sha256, "
             "a `sqlite` query, a `marker`, or a `command` with `proves_data: true`",
             key=True,

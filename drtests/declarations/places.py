@@ -72,9 +72,7 @@ def _parents_of(places: Places) -> dict[tuple[str, str], tuple[str, str]]:
     return {(host, parent): (host, path) for host, path in reversed(places) for parent in _parents(path)}
 
 
-def _overlapping(
-    host: str, path: str, places: Places, above: dict[tuple[str, str], tuple[str, str]]
-) -> Iterator[str]:
+def _overlapping(host: str, path: str, places: Places, above: dict[tuple[str, str], tuple[str, str]]) -> Iterator[str]:
     for machine in (host, _EVERYWHERE):
         if (machine, path) in places:
             yield f"is {places[machine, path]}"

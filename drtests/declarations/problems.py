@@ -17,18 +17,6 @@ from drtests.model.words import did_you_mean
 _SECRET = {"password", "environment"}
 """What stands below these is never repeated."""
 
-_UNIONS: Mapping[str, tuple[str, str]] = {
-    "point": (
-        "no such choice of a recovery point",
-        "write latest, a recovery point's id (8 to 64 of 0-9 and a-f, in quotes), "
-        '{before: "2026-03-01T04:00:00+01:00"} or {random_within: 30d}',
-    ),
-    "environment": (
-        "neither a secret's reference nor marked as plain",
-        "write env:NAME, file:PATH, command:PROGRAM ARGS, or plain:VALUE for what is no secret",
-    ),
-}
-
 
 def explain(error: ValidationError, model: type[BaseModel], source: Source, base: Path = ()) -> list[Diagnostic]:
     """One diagnostic for each thing that is wrong, however many ways pydantic tried to read it."""
@@ -85,23 +73,16 @@ def _value_at(data: Any, path: Path) -> Any:
     return data
 
 
-def _tell_union(
-    union: Path, found: Sequence[_Found], model: type[BaseModel], source: Source, base: Path
-) -> Diagnostic:
+def _tell_union(union: Path, found: Sequence[_Found], model: type[BaseModel], source: Source, base: Path) -> Diagnostic:
     """The error of the form that was meant, when that can be told; else what the forms are."""
     deeper = [one for one in found if len(one.path) > len(union)]
     meant = [one for one in deeper if one.details["type"] not in ("extra_forbidden", "missing")]
     if len(meant) == 1:
         return _tell(meant[0], model, source, base)
     place = base + union
-    names = [part for part in reversed(place) if isinstance(part, str)]
-    name = next((name for name in names if name in _UNIONS), None)
     shown = _shown(_value_at(source.value, place), place)
-    if name is None:
-        kinds = sorted({_wanted(one.details) for one in found if one not in deeper})
-        return source.wrong(place, f"{shown}none of the forms allowed here", f"give {' or '.join(kinds)}")
-    what, mend = _UNIONS[name]
-    return source.wrong(place, f"{shown}{what}", mend)
+    forms = sorted({_wanted(one.details) for one in found if one not in deeper})
+    return source.wrong(place, f"{shown}none of the forms allowed here", f"give {' or '.join(forms)}")
 
 
 def _tell(found: _Found, model: type[BaseModel], source: Source, base: Path) -> Diagnostic:
@@ -204,4 +185,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument)
-

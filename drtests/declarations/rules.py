@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo, available_timezones
 
+from drtests import registry
 from drtests.core.objectives import a_cycle, components, effective_objectives, hard
 from drtests.declarations.checks import check_problems
 from drtests.declarations.source import Source
@@ -98,7 +99,7 @@ def _references(all_: Declared) -> Iterator[_Reference]:
         backups = {backup.id for backup in system.backups}
         yield source, ("restore", "backup"), "backup of this system", system.restore.backup, backups
         for number, dependency in enumerate(system.dependencies):
-            path = _target(source, ("dependencies", number))
+            path = ("dependencies", number, "target")
             yield source, path, "system", dependency.target, all_.known
         if people is None or hosts is None or repositories is None or staging is None:
             continue
@@ -129,7 +130,7 @@ def _bia_references(all_: Declared, bia: Bia, source: Source) -> Iterator[_Refer
     for number, process in enumerate(bia.processes):
         at: Path = ("processes", number)
         for place, dependency in enumerate(process.dependencies):
-            path = _target(source, (*at, "dependencies", place))
+            path = (*at, "dependencies", place, "target")
             yield source, path, "system or process", dependency.target, needed
         if people is not None:
             yield source, (*at, "owner"), "person", process.owner, people
@@ -140,11 +141,6 @@ def _bia_references(all_: Declared, bia: Bia, source: Source) -> Iterator[_Refer
 def _hosts(estate: Estate) -> set[str]:
     """`local` needs no declaration: it is the machine that runs drtests."""
     return {host.id for host in estate.hosts} | {"local"}
-
-
-def _target(source: Source, path: Path) -> Path:
-    """`- file-share` and `- {target: file-share}` are both allowed; places below text end at the text."""
-    return (*path, "target")
 
 
 def no_cycles(all_: Declared) -> Iterator[Diagnostic]:
@@ -194,6 +190,21 @@ def tolerable(all_: Declared) -> Iterator[Diagnostic]:
             yield all_.sources["bia"].wrong(("processes", number, "rto"), what, mend)
 
 
+def adapters(all_: Declared) -> Iterator[Diagnostic]:
+    """Engines and types of hosts are installed; what is not ours is named as package.module:Class."""
+    if all_.estate is None:
+        return
+    source = all_.sources["estate"]
+    for number, repository in enumerate(all_.estate.repositories):
+        if ":" not in repository.engine and repository.engine not in registry.engine_names():
+            mend = did_you_mean(repository.engine, registry.engine_names(), "installed engines")
+            yield source.wrong(("repositories", number, "engine"), f"there is no engine {repository.engine!r}", mend)
+    for number, host in enumerate(all_.estate.hosts):
+        if ":" not in host.type and host.type not in registry.host_types():
+            mend = did_you_mean(host.type, registry.host_types(), "installed types of hosts")
+            yield source.wrong(("hosts", number, "type"), f"there is no type of host {host.type!r}", mend)
+
+
 def known_timezone(all_: Declared) -> Iterator[Diagnostic]:
     """Reports show times in this zone."""
     if all_.estate is None:
@@ -240,7 +251,7 @@ def held_to_something(all_: Declared) -> Iterator[Diagnostic]:
     """Every system has an RTO and an RPO, its own or of a process that needs it."""
     if all_.bia is None or not all_.complete:
         return
-    for name, objectives in effective_objectives(all_.bia, all_.systems).items():
+    for name, objectives in effective_objectives(all_.bia.processes, all_.systems).items():
         absent = [word for word, value in (("rto", objectives.rto), ("rpo", objectives.rpo)) if value is None]
         if absent:
             what = f"no process needs system {name!r}, and it has no {' and no '.join(absent)} of its own"
@@ -254,6 +265,7 @@ RULES: tuple[Callable[[Declared], Iterator[Diagnostic]], ...] = (
     references,
     no_cycles,
     tolerable,
+    adapters,
     known_timezone,
     steps,
     checks,

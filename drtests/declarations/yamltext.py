@@ -19,15 +19,15 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 try:
-    from yaml.cyaml import CParser
+    from yaml import cyaml
 
-    _Base: Any = CParser
+    _Base: Any = cyaml.CParser  # type: ignore[attr-defined] # not among what the stubs export
 except ImportError:  # PyYAML was built without libyaml
     from yaml.parser import Parser
     from yaml.reader import Reader
     from yaml.scanner import Scanner
 
-    class _PurePython(Reader, Scanner, Parser, Composer):  # type: ignore[misc] # its classes are made to be mixed
+    class _PurePython(Reader, Scanner, Parser, Composer):
         def __init__(self, stream: Any) -> None:
             Reader.__init__(self, stream)
             Scanner.__init__(self)
@@ -79,7 +79,7 @@ class YamlProblems(Exception):
 class _Loader(_Base):  # type: ignore[misc] # one of two, see above
     """Composes nodes, and leaves all meaning to `_build`."""
 
-    def resolve(self, kind: type[Node], value: Any, implicit: Any) -> str:
+    def resolve(self, kind: type[Node], _value: Any, implicit: Any) -> str:
         return _PLAIN if kind is ScalarNode and implicit[0] else _OTHER
 
     def descend_resolver(self, current_node: Any, current_index: Any) -> None: ...
@@ -126,7 +126,11 @@ def place(node: Node | None, path: Path, key: bool) -> tuple[int, int]:
             break
         node = found[1]
         mark = found[0].start_mark if key or isinstance(node, (MappingNode, SequenceNode)) else node.start_mark
-    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+    return _at(mark) if mark is not None else (1, 1)
+
+
+def _at(mark: Any) -> tuple[int, int]:
+    return mark.line + 1, mark.column + 1
 
 
 def _child(node: Node | None, part: str | int) -> tuple[Node, Node] | None:
@@ -193,7 +197,7 @@ class _Builder:
                 continue
             name = key.value
             if name in values:
-                first = next(k for k, _ in pairs if k.value == name).start_mark.line + 1
+                first = _at(next(k for k, _ in pairs if k.value == name).start_mark)[0]
                 self.add(key, f"key {name!r} is given twice, first on line {first}", "keep one of the two")
             elif name == "<<" and key.tag == _PLAIN:
                 self.add(key, "merge keys (<<) are not allowed", "write the keys out, or alias a whole value")
@@ -206,8 +210,7 @@ class _Builder:
         self.add(node, f"tag {node.tag.replace('tag:yaml.org,2002:', '!!')!r} is not allowed", "remove the tag")
 
     def add(self, node: Node, what: str, mend: str) -> None:
-        mark = node.start_mark
-        self.problems.append(Problem(what, mark.line + 1, mark.column + 1, mend))
+        self.problems.append(Problem(what, *_at(node.start_mark), mend))
 
 
 def _scalar(text: str) -> Any:
@@ -241,9 +244,8 @@ def _refuse_depth(text: str) -> None:
         if isinstance(event, CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                mark = event.start_mark
                 what = f"nested more than {MAX_DEPTH} levels deep"
-                raise YamlProblems([Problem(what, mark.line + 1, mark.column + 1, "look for brackets left open")])
+                raise YamlProblems([Problem(what, *_at(event.start_mark), "look for brackets left open")])
         elif isinstance(event, CollectionEndEvent):
             depth -= 1
 
@@ -262,7 +264,11 @@ _SAID = (
     ("found character that cannot start any token", "this cannot stand here", "put the text in quotes"),
     ("found undefined alias", "this is no anchor of this file", "anchors are written &name, before their use"),
     ("but found another document", "a second document starts here", "one document a file: remove `---`"),
-    ("mapping values are not allowed", "a `:` cannot stand here", "put text with `: ` in it in quotes; see indentation"),
+    (
+        "mapping values are not allowed",
+        "a `:` cannot stand here",
+        "put text that holds `: ` in quotes; see indentation",
+    ),
     ("could not find expected ':'", "a `:` is missing", "write `key: value`"),
     ("did not find expected key", "this does not fit the lines above", "see the indentation"),
     ("did not find expected '-' indicator", "this does not fit the list above", "see the indentation"),
@@ -279,7 +285,7 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
         return Problem(what, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at), "remove the character")
     told = f"{error.context or ''} {error.problem or ''}".strip()
     mark: Mark | None = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
+    line, column = _at(mark) if mark is not None else (0, 0)
     tab = _tab(text.split("\n"), line)
     if tab is not None:
         return Problem("a tab; YAML is indented with spaces only", tab[0], tab[1], "replace the tab by spaces")

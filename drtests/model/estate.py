@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from drtests.model.base import Declaration, EngineVariable, Id, SecretReference, Text
+from drtests.model.base import Declaration, EngineVariable, Flag, Id, SecretReference, Text
 from drtests.model.units import Duration
 
 
@@ -75,7 +75,7 @@ class Repository(Declaration):
     environment: dict[str, EngineVariable] = Field(default_factory=dict)
     """Further variables for the engine, each by reference; `plain:value` for what is no secret."""
     site: Id | None = None
-    offsite: bool = False
+    offsite: Flag = False
     host: Id | None = None
     """Where the engine runs; the staging's host when not given."""
     program: str | None = None
@@ -92,7 +92,7 @@ class Staging(Declaration):
     host: Id | None = None
     path: str
     """A relative path is taken from the project's root."""
-    disposable: bool = False
+    disposable: Flag = False
     """Must be true: the owner's word that nothing here is missed."""
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from drtests.model.base import Declaration, Dependencies, Id, Level, Text
+from drtests.model.base import Declaration, Dependencies, Flag, Id, Level, Text
 from drtests.model.units import Duration, Instant
 
 
@@ -68,21 +68,24 @@ class RandomWithin(Declaration):
     random_within: Duration
 
 
+_POINT_TEXT = "latest|[0-9a-f]{8,64}"
+
+
 def _point(value: Any) -> Any:
     """One message for whatever is wrong, instead of one for each thing it could have been."""
     if isinstance(value, (Before, RandomWithin)):
         return value
     if isinstance(value, dict) and set(value) in ({"before"}, {"random_within"}):
-        return Before.model_validate(value) if "before" in value else RandomWithin.model_validate(value)
-    if isinstance(value, str) and re.fullmatch("latest|[0-9a-f]{8,64}", value):
+        return value
+    if isinstance(value, str) and re.fullmatch(_POINT_TEXT, value):
         return value
     raise ValueError(
-        f"{value!r} is no recovery point; write latest, an id of at least 8 hex digits, "
-        "{before: 2026-03-01T04:00:00+01:00} or {random_within: 30d}"
+        f"{value!r} is no choice of a recovery point; write latest, an id of 8 to 64 hexadecimal digits (in quotes), "
+        '{before: "2026-03-01T04:00:00+01:00"} or {random_within: 30d}'
     )
 
 
-Point = Annotated[str | Before | RandomWithin, BeforeValidator(_point)]
+Point = Annotated[Annotated[str, Field(pattern=f"^({_POINT_TEXT})$")] | Before | RandomWithin, BeforeValidator(_point)]
 
 
 class Restore(Declaration):
@@ -95,7 +98,7 @@ class Restore(Declaration):
     """`latest`, a recovery point's id, `{before: time}` or `{random_within: 30d}`."""
     include: tuple[str, ...] = ()
     """Only these paths; all of the recovery point when empty."""
-    verify: bool = False
+    verify: Flag = False
     """Let the engine read back and compare what it wrote."""
     timeout: Duration = timedelta(hours=4)
 
@@ -124,7 +127,7 @@ class Step(Declaration):
     environment: dict[str, Text] = Field(default_factory=dict)
     cwd: str = "."
     """Below the restored tree."""
-    background: bool = False
+    background: Flag = False
     """A service: started, waited for, and stopped in clean up."""
     ready: Ready | None = None
     timeout: Duration = timedelta(minutes=10)

@@ -20,4 +20,3 @@ def did_you_mean(word: str, known: Iterable[str], what: str = "allowed here") ->
         return f"{what}: none"
     more = f" and {len(options) - 12} more" if len(options) > 12 else ""
     return f"{what}: {', '.join(options[:12])}{more}"
-
