@@ -17,8 +17,8 @@ _LINEAR = 11.0
 _TIMEOUT = 1200.0
 
 
-def _collect(root: Path, what: str, expected: int) -> float:
-    argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--import-mode=importlib", what]
+def _collect(root: Path, what: str, expected: int, *options: str) -> float:
+    argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--import-mode=importlib", *options, what]
     out: list[str] = []
 
     def run() -> None:
@@ -59,7 +59,8 @@ def measure(directory: Path, scale: float, pairs: int) -> Iterator[Result]:
     for what, tests in (("one file each", several), ("all in one file", single)):
 
         def theirs(tests: Path = tests) -> float:
-            return _collect(tests, "trivial", count)
+            # pytest by itself: what the plug-in costs is ours.
+            return _collect(tests, "trivial", count, "-p", "no:drtests")
 
         theirs()
         yield compared(

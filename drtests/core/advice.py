@@ -30,6 +30,12 @@ def _advice(plan: DrillPlan, trace: Trace) -> Iterator[str]:
     age = loss.recovery_point_age_seconds if loss else None
     if plan.rpo and age is not None and age > plan.rpo.seconds:
         yield f"Find out why backup {plan.backup!r} has not run since, and run it now."
+    proved = loss.proved_seconds if loss else None
+    if plan.rpo and proved is not None and proved > plan.rpo.seconds and (age is None or age <= plan.rpo.seconds):
+        yield (
+            "The backup runs, but what feeds it does not: repair the dump, export or sync that writes what is "
+            f"backed up, then let backup {plan.backup!r} run again."
+        )
     if plan.kind == RECOVERY_POINTS and trace.history:
         if trace.history["age"] is None:
             yield f"Compare `snapshots` of backup {plan.backup!r} with what the backup program really writes."

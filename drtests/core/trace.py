@@ -21,7 +21,7 @@ class Trace:
     ended: str | None = None
     lock_wait: float = 0.0
     last_met: float | None = None
-    """Seconds from the start to the last check that passed."""
+    """Seconds from the start to the last check that passed, or that told of data loss only."""
     phases: list[Phase] = field(default_factory=list)
     checks: list[CheckRecord] = field(default_factory=list)
     commands: list[CommandRecord] = field(default_factory=list)
@@ -56,12 +56,12 @@ def gather(events: Iterable[Event]) -> Trace:
             open_commands = [c for c in open_commands if c["number"] != data["number"]]
             trace.commands.append(_command(data, data["exit_code"], data["seconds"], data["output"]))
         elif event.type == e.CHECK_JUDGED:
-            check = CheckRecord.model_validate(data["check"])
+            check = CheckRecord.model_validate(data)
             trace.checks.append(check)
-            if check.verdict is Verdict.MET:
+            if check.verdict is Verdict.MET or check.data_loss_seconds is not None:
                 trace.last_met = event.t - start
-            if data["data_loss_seconds"] is not None:
-                trace.proved = max(trace.proved or 0.0, data["data_loss_seconds"])
+            if check.data_loss_seconds is not None:
+                trace.proved = max(trace.proved or 0.0, check.data_loss_seconds)
         else:
             _gather_fact(trace, event)
     trace.phases += [_phase(name, began - start, last - began, "interrupted") for name, began in open_phases.items()]

@@ -1,2 +1,107 @@
-def schemas():  # type: ignore
-    raise RuntimeError
+"""JSON Schemas of the three kinds of file, for editors.
+
+Generated from the models and from the options of all installed checks, so
+that an editor completes `- tree: {...}` too. Loading does not use them: it
+says more, and finds more. Write them anew with
+`python -m drtests.declarations.schemas drtests/schemas`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from drtests import registry
+from drtests.model.bia import Bia
+from drtests.model.estate import Estate
+from drtests.model.system import CHECK_PLACEHOLDER, System
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_FILES: Mapping[str, type[BaseModel]] = {"bia": Bia, "estate": Estate, "system": System}
+_TITLES = {"bia": "targets/bia.yaml", "estate": "targets/estate.yaml", "system": "targets/systems/<system>.yaml"}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """The schemas of `bia`, `estate` and `system`, with all checks that are installed here."""
+    return {name: _schema(name, model) for name, model in _FILES.items()}
+
+
+def file_name(name: str) -> str:
+    """As editor hint lines name it."""
+    return f"{name}.schema.json"
+
+
+def text_of(schema: Mapping[str, Any]) -> str:
+    """As it is written to a file: the same text for the same schema."""
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_schemas(directory: Path) -> list[Path]:
+    """Writes all of them into an existing directory; returns their paths."""
+    written: list[Path] = []
+    for name, schema in schemas().items():
+        path = directory / file_name(name)
+        path.write_text(text_of(schema), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
+    found = model.model_json_schema()
+    if name == "system":
+        found["$defs"] |= _checks()
+    _polish(found)
+    return {"$schema": DIALECT, **found, "title": _TITLES[name]}
+
+
+def _checks() -> dict[str, Any]:
+    """`#/$defs/Check`, and what it refers to."""
+    kinds = registry.check_kinds()
+    specs: list[type[BaseModel]] = [registry.check(kind).Spec for kind in kinds]
+    references, defined = models_json_schema([(spec, "validation") for spec in specs])
+    options = {kind: references[spec, "validation"] for kind, spec in zip(kinds, specs, strict=True)}
+    name = {"type": "string", "description": "What the report calls it; the check's own words when not given."}
+    check = {
+        "type": "object",
+        "description": "One kind of check and its options.",
+        "properties": {"name": name, **options},
+        # A check that is not ours is named as package.module:Class.
+        "patternProperties": {"^[^:]+:[^:]+$": {"type": "object"}},
+        "additionalProperties": False,
+        "if": {"required": ["name"]},
+        "then": {"minProperties": 2, "maxProperties": 2},
+        "else": {"minProperties": 1, "maxProperties": 1},
+    }
+    return {**defined.get("$defs", {}), "Check": check}
+
+
+_SHORT_DEPENDENCY = "the id alone: a hard dependency"
+
+
+def _polish(part: Any) -> None:
+    """Leaves out titles that only repeat names; allows a dependency to be written as its id alone."""
+    if isinstance(part, list):
+        for item in part:
+            _polish(item)
+        return
+    if not isinstance(part, dict):
+        return
+    if isinstance(part.get("title"), str):
+        del part["title"]
+    if part.get("items") == {"$ref": "#/$defs/Dependency"}:
+        part["items"] = {"anyOf": [{"type": "string", "description": _SHORT_DEPENDENCY}, part["items"]]}
+    if part.get("items") == CHECK_PLACEHOLDER:
+        part["items"] = {"$ref": "#/$defs/Check"}
+    for value in part.values():
+        _polish(value)
+
+
+if __name__ == "__main__":
+    for path in write_schemas(Path(sys.argv[1])):
+        print(path)

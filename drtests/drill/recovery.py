@@ -184,16 +184,14 @@ def _run_body(body: Body, recovered: Recovered) -> None:
     told = body.run(recovered)
     log.write(
         e.CHECK_JUDGED,
-        check={
-            "kind": PYTHON,
-            "title": body.title,
-            "proves_data": True,
-            "verdict": told.verdict,
-            "reason": told.reason,
-            "mend": told.mend,
-            "seconds": round(clock.monotonic() - began, 6),
-            "observation": {},
-        },
+        kind=PYTHON,
+        title=body.title,
+        proves_data=True,
+        verdict=told.verdict,
+        reason=told.reason,
+        mend=told.mend,
+        seconds=round(clock.monotonic() - began, 6),
+        observation={},
         data_loss_seconds=told.data_loss_seconds,
     )
 

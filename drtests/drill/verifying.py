@@ -27,8 +27,9 @@ def verify(checks: Sequence[NamedCheck], resources: Resources, objective: Object
             "mend": judgement.mend,
             "seconds": round(log.clock.monotonic() - began, 6),
             "observation": dict(observation),
+            "data_loss_seconds": judgement.data_loss_seconds,
         }
-        log.write(e.CHECK_JUDGED, check=written, data_loss_seconds=judgement.data_loss_seconds)
+        log.write(e.CHECK_JUDGED, **written)
 
 
 def _carry_out(named: NamedCheck, resources: Resources, objective: Objective) -> tuple[Observation, Judgement]:

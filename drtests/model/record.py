@@ -135,6 +135,8 @@ class CheckRecord(Part):
     """How long it took, in seconds."""
     observation: dict[str, Any] = Field(default_factory=dict)
     """What was seen: counts, hashes, names and times, never restored data."""
+    data_loss_seconds: float | None = None
+    """How old the newest restored data was at the moment of disaster, in seconds, when the check proves that."""
 
 
 class CommandRecord(Part):

@@ -201,6 +201,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     record = state.record
     if record is None:
         return
+    # pytest shows what is in its own category `failed` only.
+    for report in terminalreporter.stats.get(CATEGORIES[Verdict.INCONCLUSIVE], ()):
+        terminalreporter.section(f"inconclusive: {report.drtests['id']}", sep="_")
+        terminalreporter.line(report.drtests["text"])
     terminalreporter.section("recovery")
     for drill in record.drills:
         time, loss = drill.recovery_time, drill.data_loss

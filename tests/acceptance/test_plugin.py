@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,14 +200,14 @@ def test_wrong_declarations_end_the_session_with_every_problem(
     pytester: pytest.Pytester, estate: Estate, workers: tuple[str, ...]
 ) -> None:
     estate.bia["processes"][0]["rto"] = 4
-    estate.systems["app"]["restore"]["stagging"] = "scratch"
+    estate.systems["app"]["restore"] = {"stagging": "scratch"}
     estate.write()
     outcome = run(pytester, "targets", *workers)
     assert outcome.ret == 4
     text = outcome.stderr.str() + outcome.stdout.str()
     assert "bia.yaml:" in text
     assert "app.yaml:" in text
-    assert "staging" in text
+    assert "did you mean" in text
     assert estate.packs() == []
 
 
@@ -217,8 +216,5 @@ def test_other_tests_are_left_alone(pytester: pytest.Pytester) -> None:
     outcome = run(pytester)
     outcome.assert_outcomes(passed=1, failed=1)
     assert outcome.ret == 1
-    assert sorted(os.listdir(pytester.path)) == sorted(["test_other_tests_are_left_alone.py", *_caches(pytester.path)])
-
-
-def _caches(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name == "__pycache__"]
+    # pytester itself writes stdout and stderr.
+    assert not {"reports", "journal", ".drtests"} & set(os.listdir(pytester.path))

@@ -41,8 +41,9 @@ def check(verdict: str = "MET", proves: bool = True, loss: float | None = None, 
         "mend": "",
         "seconds": 0.5,
         "observation": {"files": 10},
+        "data_loss_seconds": loss,
     }
-    return {"check": told | changed, "data_loss_seconds": loss}
+    return told | changed
 
 
 def run_started(run: str = "20260301T030000Z-aaaa", systems: tuple[str, ...] = ("app",)) -> Event:

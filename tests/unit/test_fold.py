@@ -160,6 +160,16 @@ def test_declared_time_is_kept_apart_and_named_when_it_is_the_slowest() -> None:
     assert "of which 1h declared" in drill.reasons[0]
 
 
+def test_data_that_is_too_old_misses_the_rpo_and_leaves_the_recovery_time_known() -> None:
+    [drill] = folded(_with(check("MISSED", loss=90000.0), e.CHECK_JUDGED)).drills
+    assert drill.verdict is Verdict.MISSED
+    assert drill.recovery_time is not None
+    assert drill.recovery_time.total_seconds == pytest.approx(50.0)
+    assert drill.data_loss is not None
+    assert drill.data_loss.proved_seconds == 90000.0
+    assert any("what feeds it does not" in advice for advice in drill.advice)
+
+
 def test_no_objective_at_all_is_inconclusive() -> None:
     bare = plan(rto=None, rpo=None)
     assert verdict_of(whole_run(bare, drills=met_drill(bare))) is Verdict.INCONCLUSIVE
