@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["pytester", "tests.support.restic"]
+pytest_plugins = ["pytester", "tests.support.restic", "tests.support.restic_lab"]

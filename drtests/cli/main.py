@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -89,6 +90,10 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         click.echo(f"error: {place}{error.strerror or error}", err=True)
         return EXIT_USAGE
+    except Exception:
+        # Whatever was measured is in the journal by now; `drtests report` makes the pack from it.
+        click.echo(f"internal error; please report this:\n{traceback.format_exc()}", err=True)
+        return EXIT_INTERNAL
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import re
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,7 +25,7 @@ _FILES = {
     "targets/bia.yaml": "bia.yaml",
     "targets/estate.yaml": "estate.yaml",
     "targets/systems/main-system.yaml": "main-system.yaml",
-    "targets/test_example.py": "test_example.py",
+    "targets/test_example.py": "test_example.py.txt",
 }
 
 
@@ -38,7 +40,7 @@ def write_scaffold(
     `password` is no reference.
     """
     contents = _contents(organisation, repository, password, staging, path)
-    taken = [name for name in contents if (directory / name).exists()]
+    taken = [name for name in contents if os.path.lexists(directory / name)]
     if taken:
         raise UsageError(
             f"these files exist already: {', '.join(taken)}",
@@ -73,8 +75,8 @@ def _contents(organisation: str, repository: str, password: str, staging: str, p
             mend="give env:NAME, file:PATH or command:PROGRAM ARGUMENTS",
         )
     below = posixpath.normpath(given["path"].lstrip("/"))
-    if ".." in below.split("/"):
-        raise UsageError(f"{path!r} leads out of the backup", mend="give a path as it was in production")
+    if ".." in below.split("/") or below.startswith("~") or "\\" in below:
+        raise UsageError(f"{path!r} is no path inside a backup", mend="give a path as it was in production")
     values = {
         "organisation": _scalar(organisation),
         "repository": _scalar(repository),
@@ -83,6 +85,7 @@ def _contents(organisation: str, repository: str, password: str, staging: str, p
         "path": _scalar(below),
         "path-text": json.dumps(below, ensure_ascii=False),
         "source": _scalar("/" + below),
+        "source-shell": shlex.quote("/" + below),
     }
     templates = files("drtests.cli") / "templates"
     contents = {

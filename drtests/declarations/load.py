@@ -161,7 +161,7 @@ class _Reader:
                 yield system, path
         if not seen and not self.problems:
             mend = f"one file for each system; see {_EXAMPLE}"
-            self.problems.append(Diagnostic("there is no system", folder.as_posix(), mend))
+            self.problems.append(Diagnostic("no system is declared", folder.as_posix(), mend))
 
     def _valid_id(self, system: str, path: Path) -> bool:
         try:

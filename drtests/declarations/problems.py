@@ -22,6 +22,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, base
     """One diagnostic for each thing that is wrong, however many ways pydantic tried to read it."""
     top = _value_at(source.value, base)
     found = [_Found(details, *_resolve(details, top)) for details in error.errors(include_url=False)]
+    found = [one for one in found if not _echo(one, top) and not _misspelt(one, found, model)]
     told: list[Diagnostic] = []
     for union, group in groupby(found, key=lambda one: one.union):
         several = list(group)
@@ -30,6 +31,22 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, base
         else:
             told.append(_tell_union(union, several, model, source, base))
     return told
+
+
+def _echo(found: _Found, data: Any) -> bool:
+    """A list counts as too short when what is in it is wrong; that is told already."""
+    details = found.details
+    return details["type"] == "too_short" and len(_value_at(data, found.path)) >= details["ctx"]["min_length"]
+
+
+def _misspelt(found: _Found, all_: Sequence[_Found], model: type[BaseModel]) -> bool:
+    """A missing key that is there under nearly its name is told as an unknown key only."""
+    if found.details["type"] != "missing":
+        return False
+    *place, name = found.path
+    near = [o.path[-1] for o in all_ if o.details["type"] == "extra_forbidden" and o.path[:-1] == tuple(place)]
+    known = fields_at(model, tuple(place))
+    return any(did_you_mean(str(word), known) == did_you_mean(str(name), [str(name)]) for word in near)
 
 
 class _Found:
@@ -104,6 +121,8 @@ def _tell(found: _Found, model: type[BaseModel], source: Source, base: Path) -> 
         # Our own words: they say what is allowed, and leave out what could be secret.
         what, _, mend = str(context.get("error", "")).partition("; ")
         return source.wrong(place, what, mend)
+    if kind == "too_short":
+        return source.wrong(place, f"{name!r} holds {len(value)}", f"give {_wanted(details)}")
     what = f"{_shown(value, place)}not {_wanted(details)}"
     if kind == "literal_error":
         allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
@@ -140,7 +159,7 @@ _WANTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "dict_type": lambda _: "a mapping (lines `key: value`)",
     "model_type": lambda _: "a mapping (lines `key: value`)",
     "model_attributes_type": lambda _: "a mapping (lines `key: value`)",
-    "too_short": lambda c: f"a list of at least {c['min_length']}",
+    "too_short": lambda c: f"at least {c['min_length']}",
     "too_long": lambda c: f"a list of at most {c['max_length']}",
     "string_too_short": lambda c: f"text of at least {_count(c['min_length'], 'character')}",
     "string_too_long": lambda c: f"text of at most {_count(c['max_length'], 'character')}",

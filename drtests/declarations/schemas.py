@@ -9,20 +9,25 @@ says more, and finds more. Write them anew with
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from drtests import registry
 from drtests.model.bia import Bia
 from drtests.model.estate import Estate
 from drtests.model.system import CHECK_PLACEHOLDER, System
+from drtests.model.units import format_duration
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_ISO_DURATION = re.compile(r"P(?=[0-9T])[0-9DWTHMS.]+")
+_DURATION = TypeAdapter(timedelta)
 _FILES: Mapping[str, type[BaseModel]] = {"bia": Bia, "estate": Estate, "system": System}
 _TITLES = {"bia": "targets/bia.yaml", "estate": "targets/estate.yaml", "system": "targets/systems/<system>.yaml"}
 
@@ -94,12 +99,25 @@ def _polish(part: Any) -> None:
         return
     if isinstance(part.get("title"), str):
         del part["title"]
+    if "default" in part:
+        part["default"] = _default(part["default"])
+        if part["default"] is None:
+            del part["default"]
     if part.get("items") == {"$ref": "#/$defs/Dependency"}:
         part["items"] = {"anyOf": [{"type": "string", "description": _SHORT_DEPENDENCY}, part["items"]]}
     if part.get("items") == CHECK_PLACEHOLDER:
         part["items"] = {"$ref": "#/$defs/Check"}
     for value in part.values():
         _polish(value)
+
+
+def _default(value: Any) -> Any:
+    """Durations as people write them; None for what says nothing to somebody who types."""
+    if isinstance(value, (dict, list)):
+        return None
+    if isinstance(value, str) and _ISO_DURATION.fullmatch(value):
+        return format_duration(_DURATION.validate_python(value).total_seconds())
+    return value
 
 
 if __name__ == "__main__":

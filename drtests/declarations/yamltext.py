@@ -286,7 +286,10 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
     told = f"{error.context or ''} {error.problem or ''}".strip()
     mark: Mark | None = error.problem_mark or error.context_mark
     line, column = _at(mark) if mark is not None else (0, 0)
-    tab = _tab(text.split("\n"), line)
+    lines = text.rstrip("\n").split("\n")
+    if line > len(lines):  # the end of the file: say so on its last line
+        line, column = len(lines), len(lines[-1]) + 1
+    tab = _tab(lines, line)
     if tab is not None:
         return Problem("a tab; YAML is indented with spaces only", tab[0], tab[1], "replace the tab by spaces")
     for known, what, mend in _SAID:

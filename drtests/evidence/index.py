@@ -11,7 +11,11 @@ from drtests.evidence.pack import packs, read_record, write_atomically
 from drtests.model.record import Record
 
 _ENVIRONMENT = Environment(
-    loader=PackageLoader("drtests.evidence"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("drtests.evidence"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 

@@ -55,4 +55,6 @@ def parse_record(data: bytes, where: str) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PackError(f"the record is damaged at {place}", where=where, mend="`drtests report` makes it again") from error
+        raise PackError(
+            f"the record is damaged at {place}", where=where, mend="`drtests report` makes it again"
+        ) from error

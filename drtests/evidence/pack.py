@@ -49,7 +49,9 @@ def read_record(folder: Path) -> Record:
         data = file.read_bytes()
     except OSError as error:
         raise PackError(
-            f"the record cannot be read: {error.strerror}", where=str(file), mend="`drtests report` makes it from the journals"
+            f"the record cannot be read: {error.strerror}",
+            where=str(file),
+            mend="`drtests report` makes it from the journals",
         ) from error
     return parse_record(data, str(file))
 
@@ -65,7 +67,9 @@ def write_pack(folder: Path, record: Record, reporters: Iterable[Reporter]) -> N
     write_atomically(folder / MANIFEST, _json(manifest))
     sums = [*((entry["sha256"], entry["path"]) for entry in entries)]
     sums.append((_entry(folder, MANIFEST)["sha256"], MANIFEST))
-    write_atomically(folder / SUMS, "".join(f"{digest}  {path}\n" for digest, path in sorted(sums, key=_by_path)).encode())
+    write_atomically(
+        folder / SUMS, "".join(f"{digest}  {path}\n" for digest, path in sorted(sums, key=_by_path)).encode()
+    )
 
 
 def _by_path(pair: tuple[str, str]) -> str:

@@ -16,15 +16,19 @@ from typing import Any
 import pytest
 
 from tests.support.estate import Estate, make_estate
+from tests.support.restic import restic_programs
 
 _PATIENCE = 60.0
 
 
-@pytest.fixture
-def estate(tmp_path: Path, restic_program: str) -> Estate:
+_PROGRAMS = restic_programs() or ["restic"]
+
+
+@pytest.fixture(params=[_PROGRAMS[0], _PROGRAMS[-1]], ids=["the machine's", "the newest"])
+def estate(tmp_path: Path, request: pytest.FixtureRequest, restic_needed: None) -> Estate:
     """An estate whose restore takes long enough to be caught in the middle."""
-    made = make_estate(tmp_path, restic_program)
-    made.estate["repositories"][0]["program"] = restic_program
+    made = make_estate(tmp_path, request.param)
+    made.estate["repositories"][0]["program"] = request.param
     made.write()
     return made
 

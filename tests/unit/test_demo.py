@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from demo import expect, link_checker, story, workdir
+from drtests.declarations.schemas import schemas
 
 
 @pytest.fixture(name="missed")
@@ -133,3 +135,11 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     )
     (tmp_path / "there.html").write_text("here")
     assert link_checker.broken(tmp_path) == ["index.html: gone.jpg"]
+
+
+def test_the_demo_carries_the_schemas_of_this_release() -> None:
+    written = {
+        path.name.removesuffix(".schema.json"): json.loads(path.read_text())
+        for path in (workdir.CHECKOUT / "targets" / ".schemas").glob("*.json")
+    }
+    assert written == schemas(), "run `drtests schema` at the top of the checkout"

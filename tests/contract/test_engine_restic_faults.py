@@ -1,0 +1,240 @@
+"""What goes wrong with a repository has a name: real faults, with every restic there is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from drtests.engines.restic.engine import ResticEngine
+from drtests.errors import (
+    DiskFull,
+    EngineError,
+    EngineKilled,
+    EngineTimeout,
+    RepositoryDamaged,
+    RepositoryLocked,
+    RepositoryUnreachable,
+)
+from drtests.model.system import Snapshots
+from drtests.protocols.engine import RecoveryPoint
+from drtests.testing.host_contract import eventually
+from tests.support.restic_lab import BIG, PASSWORD, PATIENCE, Lab, damage, hang, processes_with
+
+OLD = (0, 17)
+"""Releases before it read a pack that is gone again and again, for most of a minute."""
+
+
+@pytest.fixture
+def lab(sound: Lab, tmp_path: Path) -> Lab:
+    return sound.copy(tmp_path)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> str:
+    (tmp_path / "out").mkdir()
+    return str(tmp_path / "out")
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def big_point(lab: Lab, engine: ResticEngine) -> RecoveryPoint:
+    """The one whose data lies in the largest pack."""
+    wanted = lab.big.point
+    return next(point for point in engine.recovery_points(Snapshots()) if point.time == wanted.time)
+
+
+def ended(lab: Lab) -> None:
+    eventually(lambda: not processes_with(str(lab.repository)), "a restic was left running")
+
+
+def told(error: EngineError) -> str:
+    said = error.diagnostics()[0]
+    assert said.what and said.where and said.mend, said
+    assert PASSWORD not in f"{said} {error!r} {error.__cause__!r}"
+    assert "\n" not in said.what
+    return said.what
+
+
+def test_storage_that_hangs(lab: Lab, out: str) -> None:
+    engine = lab.engine()
+    point = big_point(lab, engine)
+    hang(lab.largest_pack())
+    with pytest.raises(EngineTimeout) as caught:
+        engine.restore(point, out, timeout=2)
+    assert "did not end within 2s" in told(caught.value)
+    ended(lab)
+
+
+def test_the_password_is_in_no_command_line(lab: Lab, out: str, threads: ThreadPoolExecutor) -> None:
+    engine = lab.engine()
+    point = big_point(lab, engine)
+    pack = hang(lab.largest_pack())
+    restoring = threads.submit(engine.restore, point, out, timeout=PATIENCE)
+    end = pack.wait_for_reader()
+    try:
+        seen = processes_with(str(lab.repository))
+        assert any("restore" in line for line in seen.values()), "no restic is running: nothing is proved"
+        assert processes_with(PASSWORD) == {}
+        assert all("--no-lock" in line for line in seen.values())
+    finally:
+        for pid in processes_with(str(lab.repository)):
+            os.kill(pid, signal.SIGKILL)
+        os.close(end)
+    with pytest.raises(EngineKilled):
+        restoring.result(PATIENCE)
+
+
+def test_killed_while_it_restores(lab: Lab, out: str, threads: ThreadPoolExecutor) -> None:
+    engine = lab.engine()
+    point = big_point(lab, engine)
+    pack = hang(lab.largest_pack())
+    restoring = threads.submit(engine.restore, point, out, timeout=PATIENCE)
+    end = pack.wait_for_reader()
+    for pid in processes_with(str(lab.repository)):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(EngineKilled) as caught:
+        restoring.result(PATIENCE)
+    os.close(end)
+    assert "signal 9" in told(caught.value)
+    ended(lab)
+
+
+def test_repository_vanishes_while_it_restores(lab: Lab, out: str, threads: ThreadPoolExecutor) -> None:
+    engine = lab.engine()
+    point = big_point(lab, engine)
+    pack = hang(lab.largest_pack())
+    old = lab.version < OLD
+    restoring = threads.submit(engine.restore, point, out, timeout=5 if old else PATIENCE)
+    end = pack.wait_for_reader()
+    lab.repository.rename(lab.root / "gone")
+    os.close(end)
+    with pytest.raises(EngineError) as caught:
+        restoring.result(PATIENCE)
+    assert type(caught.value) is (EngineTimeout if old else RepositoryDamaged)
+    assert "no such file" in told(caught.value)
+    ended(lab)
+
+
+def test_damaged_pack(lab: Lab, out: str) -> None:
+    engine = lab.engine()
+    point = big_point(lab, engine)
+    damage(lab.largest_pack())
+    before = lab.fingerprint()
+    with pytest.raises(RepositoryDamaged) as caught:
+        engine.restore(point, out, timeout=PATIENCE)
+    told(caught.value)
+    results = [engine.verify(part, 2, PATIENCE) for part in (1, 2)]
+    (bad,) = [result for result in results if result.problems]
+    assert lab.largest_pack().name[:8] in " ".join(bad.problems)
+    assert sum(result.units_read or 0 for result in results) == results[0].units
+    assert lab.fingerprint() == before
+
+
+def test_missing_pack(lab: Lab, out: str) -> None:
+    engine = lab.engine()
+    point = big_point(lab, engine)
+    pack = lab.largest_pack()
+    pack.unlink()
+    old = lab.version < OLD
+    with pytest.raises(EngineError) as caught:
+        engine.restore(point, out, timeout=4 if old else PATIENCE)
+    assert type(caught.value) is (EngineTimeout if old else RepositoryDamaged)
+    assert "no such file" in told(caught.value)
+    # Whichever part it would be in: that a pack is missing shows in every run.
+    result = engine.verify(1, 2, PATIENCE)
+    assert pack.name[:8] in " ".join(result.problems)
+
+
+def test_missing_index(lab: Lab, out: str) -> None:
+    engine = lab.engine()
+    point = big_point(lab, engine)
+    shutil.rmtree(lab.repository / "index")
+    (lab.repository / "index").mkdir()
+    with pytest.raises(RepositoryDamaged) as caught:
+        engine.restore(point, out, timeout=PATIENCE)
+    told(caught.value)
+
+
+def test_disk_full(lab: Lab, small_disk: Path) -> None:
+    assert shutil.disk_usage(small_disk).free < BIG
+    engine = lab.engine()
+    with pytest.raises(DiskFull) as caught:
+        engine.restore(big_point(lab, engine), str(small_disk), timeout=PATIENCE)
+    told(caught.value)
+
+
+def test_storage_refuses_connections(lab: Lab) -> None:
+    with socket.socket() as taken:
+        # Bound and not listening: nobody else can take the port, and it refuses.
+        taken.bind(("127.0.0.1", 0))
+        location = f"s3:http://127.0.0.1:{taken.getsockname()[1]}/bucket"
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret-key", "AWS_DEFAULT_REGION": "eu"}
+        engine = lab.engine(location=location, environment=keys, timeout=6)
+        with pytest.raises((RepositoryUnreachable, EngineTimeout)) as caught:
+            engine.recovery_points(Snapshots())
+    assert not caught.value.permanent or isinstance(caught.value, EngineTimeout)
+    assert "connection refused" in told(caught.value)
+    assert "very-secret-key" not in str(caught.value.diagnostics())
+
+
+def test_exclusive_lock(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held by a real check that hangs on a pack."""
+    engine = lab.engine()
+    pack = hang(lab.largest_pack())
+    holder = subprocess.Popen(
+        lab.command("check", "--read-data"),
+        env=lab.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = -1
+    try:
+        end = pack.wait_for_reader()
+        with pytest.raises(RepositoryLocked) as caught:
+            engine.guard()
+        assert f"process {holder.pid}" in told(caught.value)
+        assert not caught.value.permanent
+        assert len(engine.recovery_points(Snapshots())) == len(lab.held), "a list does not wait for locks"
+    finally:
+        holder.kill()
+        holder.wait(30)
+        os.close(end)
+    assert len(os.listdir(lab.repository / "locks")) == 1
+    with pytest.raises(RepositoryLocked):
+        engine.guard()
+    monkeypatch.setattr("drtests.engines.restic.engine._STALE", timedelta(0))
+    engine.guard()
+    assert len(os.listdir(lab.repository / "locks")) == 1, "the lock of another is not ours to remove"
+
+
+def test_shared_lock_does_not_block(lab: Lab) -> None:
+    """Held by a real backup that waits for its input."""
+    backup = subprocess.Popen(
+        lab.command("backup", "--stdin"),
+        env=lab.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        eventually(lambda: bool(os.listdir(lab.repository / "locks")), "the backup takes no lock", PATIENCE)
+        lab.engine().guard()
+        assert backup.poll() is None and os.listdir(lab.repository / "locks"), "the lock was gone: nothing is proved"
+    finally:
+        backup.kill()
+        backup.communicate(timeout=30)
