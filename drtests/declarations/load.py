@@ -36,7 +36,7 @@ _ID: TypeAdapter[str] = TypeAdapter(Id)
 def load_project(root: Path) -> Project:
     """The project whose `targets/` is in `root`. Reads files only. Raises ConfigurationError with every problem."""
     with _no_collection():
-        reader = _Reader(root.absolute())
+        reader = _Reader(root.resolve())
         declared = reader.read()
         problems = list(reader.problems)
         for rule in (*RULES, disposable, stagings_apart):

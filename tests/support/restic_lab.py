@@ -121,38 +121,30 @@ class Lab:
             newest = max(json.loads(self.run("snapshots", "--json")), key=lambda one: str(one["time"]))
             when = _exact(newest["time"])
             assert abs(datetime.now(UTC) - when) < timedelta(minutes=10)
-        files = {
-            str(path).lstrip("/"): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-        }
+        files = {str(path).lstrip("/"): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         return Held(RecoveryPoint("", when, host, (str(folder),), tags), files)
 
 
-@dataclass(frozen=True, slots=True)
-class HangingPack:
-    """A pack that whoever reads it waits for: a storage that hangs, at a moment that can be seen."""
-
-    path: Path
-
-    def wait_for_reader(self) -> int:
-        """Returns the writing end; as long as it is open and silent, the reader hangs."""
-        ends: list[int] = []
-
-        def opened() -> bool:
-            try:
-                ends.append(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
-            except OSError as error:
-                assert error.errno == errno.ENXIO, error
-            return bool(ends)
-
-        eventually(opened, "nobody reads the pack", PATIENCE)
-        return ends[0]
-
-
-def hang(pack: Path) -> HangingPack:
-    """Puts a pipe where the pack was."""
+def hang(pack: Path) -> Path:
+    """Puts a pipe where the pack was: whoever opens it to read waits, as for a storage that hangs."""
     pack.unlink()
     os.mkfifo(pack, 0o600)
-    return HangingPack(pack)
+    return pack
+
+
+def release(pack: Path, until: Callable[[], bool]) -> None:
+    """Lets those go who wait for a pack that hangs: they read nothing."""
+
+    def let_go() -> bool:
+        try:
+            os.close(os.open(pack, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            # Nobody waits at the moment.
+            if error.errno != errno.ENXIO:
+                raise
+        return until()
+
+    eventually(let_go, "the reader does not end", PATIENCE)
 
 
 def processes_with(text: str) -> dict[int, list[str]]:
@@ -177,6 +169,12 @@ def damage(pack: Path) -> None:
     data = bytearray(pack.read_bytes())
     data[100:1000] = bytes(byte ^ 0xFF for byte in data[100:1000])
     pack.write_bytes(data)
+
+
+def shorten(pack: Path) -> None:
+    """Cuts half of it off."""
+    pack.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    os.truncate(pack, pack.stat().st_size // 2)
 
 
 def script(path: Path, *lines: str) -> str:

@@ -69,7 +69,7 @@ checks:
   - files: {path: srv, min_count: 3}
   - tree: {path: srv}
 """
-TEXTS: Mapping[str, str] = {"bia.yaml": BIA, "estate.yaml": ESTATE, "systems/records.yaml": RECORDS}
+TEXTS: dict[str, str] = {"bia.yaml": BIA, "estate.yaml": ESTATE, "systems/records.yaml": RECORDS}
 
 
 def write(root: Path, texts: Mapping[str, str | bytes]) -> Path:
@@ -104,141 +104,147 @@ def test_the_demo_loads() -> None:
     assert set(load_project(CHECKOUT).systems) == {"file-share", "student-records", "website"}
 
 
-# file, what is written there instead of what, `file:line:column` from targets/ on, what, mend
+FILE = {"bia": "bia.yaml", "estate": "estate.yaml", "records": "systems/records.yaml"}
+# file, what is there, what is written instead, `file:line:column`, what is told, the mend
 Case = tuple[str, str, str, str, str, str]
 CASES: dict[str, Case] = {
-    "unknown key": ("bia.yaml", "rto: 4h", "rtoo: 4h", "bia.yaml:7:5", "unknown key 'rtoo'", "did you mean 'rto'?"),
+    "unknown key": ("bia", "rto: 4h", "rtoo: 4h", "bia:7:5", "unknown key 'rtoo'", "did you mean 'rto'?"),
     "unknown key of a list item": (
-        "estate.yaml", "{id: main, name: Main}", "{id: main, nam: Main}", "estate.yaml:8:16",
+        "estate", "{id: main, name: Main}", "{id: main, nam: Main}", "estate:8:16",
         "unknown key 'nam'", "did you mean 'name'?",
     ),
-    "missing key": ("bia.yaml", "    owner: anna\n", "", "bia.yaml:3:5", "'owner' is missing", "owner"),
-    "no unit": ("bia.yaml", "rto: 4h", "rto: 4", "bia.yaml:7:10", "'4' is not a duration (a number without a unit)", "4h"),
-    "empty value": ("bia.yaml", "rto: 4h", "rto:", "bia.yaml:7:9", "'rto' is empty", "give it a value"),
+    "missing key": ("bia", "    owner: anna\n", "", "bia:3:5", "'owner' is missing", "owner"),
+    "no unit": ("bia", "rto: 4h", "rto: 4", "bia:7:10", "'4' is not a duration (a number without a unit)", "4h"),
+    "empty value": ("bia", "rto: 4h", "rto:", "bia:7:9", "'rto' is empty", "give it a value"),
     "enumeration": (
-        "bia.yaml", "rto: 4h", "rto: 4h\n    criticality: hihg", "bia.yaml:8:18",
+        "bia", "rto: 4h", "rto: 4h\n    criticality: hihg", "bia:8:18",
         "'hihg' is not allowed here", "did you mean 'high'? allowed here: low, medium, high, critical",
     ),
-    "not an id": ("bia.yaml", "id: teaching", "id: Teaching!", "bia.yaml:3:9", "'Teaching!' is not an id", "lower case"),
-    "not a dependency": ("bia.yaml", "[records]", "[Records!]", "bia.yaml:10:20", "'Records!' is not an id", "lower"),
-    "text for a list": ("bia.yaml", "[records]", "records", "bia.yaml:10:19", "'records' is not a list", "`- `"),
-    "a list for text": ("bia.yaml", "name: Teaching", "name: [x]", "bia.yaml:4:5", "a list is not text", "text"),
-    "text for a mapping": ("estate.yaml", "organisation:\n  name: School", "organisation: School", "estate.yaml:2:15",
+    "not an id": ("bia", "id: teaching", "id: Teaching!", "bia:3:9", "'Teaching!' is not an id", "lower case"),
+    "not a dependency": ("bia", "[records]", "[Records!]", "bia:10:20", "'Records!' is not an id", "lower"),
+    "text for a list": ("bia", "[records]", "records", "bia:10:19", "'records' is not a list", "`- `"),
+    "a list for text": ("bia", "name: Teaching", "name: [x]", "bia:4:5", "a list is not text", "text"),
+    "text for a mapping": ("estate", "organisation:\n  name: School", "organisation: School", "estate:2:15",
                            "'School' is not a mapping", "key: value"),
-    "yes is no boolean": ("estate.yaml", "disposable: true", "disposable: yes", "estate.yaml:17:17",
+    "yes is no boolean": ("estate", "disposable: true", "disposable: yes", "estate:17:17",
                           "'yes' is not true or false", "true or false"),
-    "a number out of bounds": ("estate.yaml", "site: main\n", "integrity: {parts: 0}\n", "estate.yaml:13:24",
+    "a number out of bounds": ("estate", "site: main\n", "integrity: {parts: 0}\n", "estate:13:24",
                                "'0' is not 1 or more", "1 or more"),
-    "nothing in a list": ("estate.yaml", "\n  - {id: anna, name: Anna}\n  - {id: bram, name: Bram, deputy: anna}", " []",
-                          "estate.yaml:4:1", "'people' holds 0", "at least 1"),
+    "nothing in a list": ("estate", "\n  - {id: anna, name: Anna}\n  - {id: bram, name: Bram, deputy: anna}", " []",
+                          "estate:4:1", "'people' holds 0", "at least 1"),
     "credentials in a location": (
-        "estate.yaml", "repositories/nas\n", "rest:http://joe:hunter2@nas/\n", "estate.yaml:11:15",
+        "estate", "repositories/nas\n", "rest:http://joe:hunter2@nas/\n", "estate:11:15",
         "a password in the location would end up in argv", "by reference",
     ),
-    "a bare password": ("estate.yaml", "env:RESTIC_PASSWORD", "hunter2", "estate.yaml:12:15",
+    "a bare password": ("estate", "env:RESTIC_PASSWORD", "hunter2", "estate:12:15",
                         "a secret is given by reference only", ""),
-    "a bare value for the engine": ("estate.yaml", "site: main\n", "environment: {KEY: hunter2}\n", "estate.yaml:13:24",
+    "a bare value for the engine": ("estate", "site: main\n", "environment: {KEY: hunter2}\n", "estate:13:24",
                                     "a secret is given by reference only", "plain:value"),
-    "point": ("systems/records.yaml", "staging: scratch", "staging: scratch\n  point: newest", "systems/records.yaml:11:10",
+    "point": ("records", "staging: scratch", "staging: scratch\n  point: newest", "records:11:10",
               "'newest' is no choice of a recovery point", ""),
     "point without a zone": (
-        "systems/records.yaml", "staging: scratch", "staging: scratch\n  point: {before: 2026-03-01 04:00}",
-        "systems/records.yaml:11:19", "'2026-03-01 04:00' has no time zone", "add Z or an offset",
+        "records", "staging: scratch", "staging: scratch\n  point: {before: 2026-03-01 04:00}",
+        "records:11:19", "'2026-03-01 04:00' has no time zone", "add Z or an offset",
     ),
-    "twice the same key": ("bia.yaml", "rto: 4h", "rto: 4h\n    rto: 5h", "bia.yaml:8:5",
+    "twice the same key": ("bia", "rto: 4h", "rto: 4h\n    rto: 5h", "bia:8:5",
                            "key 'rto' is given twice, first on line 7", "keep one"),
-    "tab": ("bia.yaml", "    owner: anna", "\towner: anna", "bia.yaml:5:1", "a tab", "spaces"),
-    "two documents": ("bia.yaml", "    dependencies: [records]\n", "---\na: 1\n", "bia.yaml:10:1",
+    "tab": ("bia", "    owner: anna", "\towner: anna", "bia:5:1", "a tab", "spaces"),
+    "two documents": ("bia", "    dependencies: [records]\n", "---\na: 1\n", "bia:10:1",
                       "a second document starts here", "remove `---`"),
-    "bracket left open": ("bia.yaml", "[records]", "[records", "bia.yaml:10:27", "closing bracket is missing", "brackets"),
-    "merge key": ("bia.yaml", "    rto: 4h", "    <<: {rto: 4h}", "bia.yaml:7:5", "merge keys", "write the keys out"),
-    "tag": ("bia.yaml", "rto: 4h", "rto: !!python/name:os.system 4h", "bia.yaml:7:10", "tag '!!python/name", "remove"),
-    "duplicate person": ("estate.yaml", "id: bram", "id: anna", "estate.yaml:6:10",
+    "bracket left open": ("bia", "[records]", "[records", "bia:10:27", "closing bracket is missing", "brackets"),
+    "merge key": ("bia", "    rto: 4h", "    <<: {rto: 4h}", "bia:7:5", "merge keys", "write the keys out"),
+    "tag": ("bia", "rto: 4h", "rto: !!python/name:os.system 4h", "bia:7:10", "tag '!!python/name", "remove"),
+    "duplicate person": ("estate", "id: bram", "id: anna", "estate:6:10",
                          "id 'anna' is taken already, at targets/estate.yaml:5:10", "of its own"),
-    "process named as a system": ("bia.yaml", "id: teaching", "id: records", "bia.yaml:3:9",
+    "process named as a system": ("bia", "id: teaching", "id: records", "bia:3:9",
                                   "'records' is the id of a process and of a system", "rename"),
     "duplicate backup": (
-        "systems/records.yaml", "    interval: 24h\n", "    interval: 24h\n  - repository: nas\n    interval: 1h\n",
-        "systems/records.yaml:9:5", "id 'backup' is taken already", "of its own",
+        "records", "    interval: 24h\n", "    interval: 24h\n  - repository: nas\n    interval: 1h\n",
+        "records:9:5", "id 'backup' is taken already", "of its own",
     ),
-    "no such owner": ("bia.yaml", "owner: anna", "owner: ana", "bia.yaml:5:12", "there is no person 'ana'", "'anna'?"),
-    "no such deputy": ("estate.yaml", "deputy: anna", "deputy: x", "estate.yaml:6:36", "there is no person 'x'", "anna, bram"),
-    "no such site": ("estate.yaml", "site: main", "site: mian", "estate.yaml:13:11", "there is no site 'mian'", "'main'?"),
-    "no such repository": ("systems/records.yaml", "repository: nas", "repository: nsa", "systems/records.yaml:7:17",
+    "no such owner": ("bia", "owner: anna", "owner: ana", "bia:5:12", "there is no person 'ana'", "'anna'?"),
+    "no such deputy": ("estate", "deputy: anna", "deputy: x", "estate:6:36", "there is no person 'x'", "anna, bram"),
+    "no such site": ("estate", "site: main", "site: mian", "estate:13:11", "there is no site 'mian'", "'main'?"),
+    "no such repository": ("records", "repository: nas", "repository: nsa", "records:7:17",
                            "there is no repository 'nsa'", "'nas'?"),
-    "no such staging": ("systems/records.yaml", "staging: scratch", "staging: scrach", "systems/records.yaml:10:12",
+    "no such staging": ("records", "staging: scratch", "staging: scrach", "records:10:12",
                         "there is no staging 'scrach'", "'scratch'?"),
-    "no such backup": ("systems/records.yaml", "staging: scratch", "staging: scratch\n  backup: bakcup",
-                       "systems/records.yaml:11:11", "there is no backup of this system 'bakcup'", "'backup'?"),
-    "no such host": ("systems/records.yaml", "path: production/records", "path: p\n    host: far",
-                     "systems/records.yaml:6:11", "there is no host 'far'", "local"),
-    "no such dependency": ("bia.yaml", "[records]", "[records, recods]", "bia.yaml:10:29",
+    "no such backup": ("records", "staging: scratch", "staging: scratch\n  backup: bakcup",
+                       "records:11:11", "there is no backup of this system 'bakcup'", "'backup'?"),
+    "no such host": ("records", "path: production/records", "path: p\n    host: far",
+                     "records:6:11", "there is no host 'far'", "local"),
+    "no such dependency": ("bia", "[records]", "[records, recods]", "bia:10:29",
                            "there is no system or process 'recods'", "'records'?"),
-    "no such engine": ("estate.yaml", "site: main\n", "engine: restc\n", "estate.yaml:13:13", "there is no engine 'restc'",
+    "no such engine": ("estate", "site: main\n", "engine: restc\n", "estate:13:13", "there is no engine 'restc'",
                        "'restic'?"),
-    "no such type of host": ("estate.yaml", "staging:", "hosts: [{id: far, type: locale}]\nstaging:", "estate.yaml:14:25",
+    "no such type of host": ("estate", "staging:", "hosts: [{id: far, type: locale}]\nstaging:", "estate:14:25",
                              "there is no type of host 'locale'", "'local'?"),
-    "no such zone": ("estate.yaml", "name: School", "name: School\n  timezone: Europe/Amsterdm", "estate.yaml:4:13",
+    "no such zone": ("estate", "name: School", "name: School\n  timezone: Europe/Amsterdm", "estate:4:13",
                      "there is no time zone 'Europe/Amsterdm'", "'Europe/Amsterdam'?"),
-    "too late to matter": ("bia.yaml", "wrt: 4h", "wrt: 2d", "bia.yaml:7:10",
+    "too late to matter": ("bia", "wrt: 4h", "wrt: 2d", "bia:7:10",
                            "RTO and WRT together take 2d4h, longer than the MTPD of 2d", "mtpd"),
-    "depends on itself": ("systems/records.yaml", "name: Records", "name: Records\ndependencies: [records]",
-                          "systems/records.yaml:3:16", "systems need each other: records -> records", "remove it"),
-    "not disposable": ("estate.yaml", "    disposable: true\n", "", "estate.yaml:15:5", "not declared disposable", "true"),
-    "staging is a source": ("estate.yaml", "path: staging", "path: production/records", "estate.yaml:16:11",
+    "depends on itself": ("records", "name: Records", "name: Records\ndependencies: [records]",
+                          "records:3:16", "systems need each other: records -> records", "remove it"),
+    "not disposable": ("estate", "    disposable: true\n", "", "estate:15:5", "not declared disposable", "true"),
+    "staging is a source": ("estate", "path: staging", "path: production/records", "estate:16:11",
                             "is production data of system 'records'", "nothing to do with production"),
-    "staging around a source": ("estate.yaml", "path: staging", "path: ./x/../production", "estate.yaml:16:11",
+    "staging around a source": ("estate", "path: staging", "path: ./x/../production", "estate:16:11",
                                 "contains production data of system 'records'", ""),
-    "staging inside a source": ("estate.yaml", "path: staging", "path: production/records/tmp", "estate.yaml:16:11",
+    "staging inside a source": ("estate", "path: staging", "path: production/records/tmp", "estate:16:11",
                                 "is inside production data of system 'records'", ""),
-    "staging around the repository": ("estate.yaml", "path: staging", "path: repositories", "estate.yaml:16:11",
+    "staging around the repository": ("estate", "path: staging", "path: repositories", "estate:16:11",
                                       "contains repository 'nas'", ""),
-    "staging in targets": ("estate.yaml", "path: staging", "path: targets/x", "estate.yaml:16:11",
+    "staging in targets": ("estate", "path: staging", "path: targets/x", "estate:16:11",
                            "is inside the declarations", ""),
-    "staging is everything": ("estate.yaml", "path: staging", "path: /", "estate.yaml:16:11", "contains the declarations", ""),
+    "staging is everything": ("estate", "path: staging", "path: /", "estate:16:11", "contains the declarations", ""),
     "two stagings overlap": (
-        "estate.yaml", "staging:\n", "staging:\n  - {id: other, path: staging/below, disposable: true}\n",
-        "estate.yaml:17:11", "contains staging 'other'", "of its own",
+        "estate", "staging:\n", "staging:\n  - {id: other, path: staging/below, disposable: true}\n",
+        "estate:17:11", "contains staging 'other'", "of its own",
     ),
-    "unknown check": ("systems/records.yaml", "- tree:", "- tre:", "systems/records.yaml:18:5",
+    "unknown check": ("records", "- tree:", "- tre:", "records:18:5",
                       "there is no kind of check 'tre'", "did you mean 'tree'?"),
-    "unknown option of a check": ("systems/records.yaml", "min_count: 3", "mincount: 3", "systems/records.yaml:17:24",
+    "unknown option of a check": ("records", "min_count: 3", "mincount: 3", "records:17:24",
                                   "unknown key 'mincount'", "did you mean 'min_count'?"),
-    "wrong option of a check": ("systems/records.yaml", "min_count: 3", "min_count: x", "systems/records.yaml:17:35",
+    "wrong option of a check": ("records", "min_count: 3", "min_count: x", "records:17:35",
                                 "'x' is not a whole number", "whole number"),
-    "options that do not go together": ("systems/records.yaml", ", min_count: 3", "", "systems/records.yaml:17:5",
+    "options that do not go together": ("records", ", min_count: 3", "", "records:17:5",
                                         "give at least one of", ""),
-    "check without options": ("systems/records.yaml", "- tree: {path: srv}", "- tree", "systems/records.yaml:18:5", "tree", ""),
-    "check of two kinds": ("systems/records.yaml", "- tree: {path: srv}", "- {tree: {}, http: {}}", "systems/records.yaml:18:5",
+    "check without options": ("records", "- tree: {path: srv}", "- tree", "records:18:5", "tree", ""),
+    "check of two kinds": ("records", "- tree: {path: srv}", "- {tree: {}, http: {}}", "records:18:5",
                            "a check has one kind", ""),
     "dotted path that leads nowhere": (
-        "systems/records.yaml", "- tree: {path: srv}", "- no_such.module:Check: {}", "systems/records.yaml:18:5",
+        "records", "- tree: {path: srv}", "- no_such.module:Check: {}", "records:18:5",
         "cannot be imported from 'no_such.module:Check'", "package.module:Class",
     ),
-    "no check proves data": ("systems/records.yaml", "  - tree: {path: srv}\n", "", "systems/records.yaml:16:1",
+    "no check proves data": ("records", "  - tree: {path: srv}\n", "", "records:16:1",
                              "no check proves the restored data", "tree"),
-    "background without ready": ("systems/records.yaml", '    ready: {tcp: "127.0.0.1:80"}\n', "", "systems/records.yaml:14:5",
+    "background without ready": ("records", '    ready: {tcp: "127.0.0.1:80"}\n', "", "records:14:5",
                                  "nothing tells when the service 'app' is up", "ready"),
-    "ready without background": ("systems/records.yaml", "    background: true\n", "", "systems/records.yaml:14:5",
+    "ready without background": ("records", "    background: true\n", "", "records:14:5",
                                  "never asked whether it is up", "background: true"),
-    "cwd leads out": ("systems/records.yaml", "name: app", "name: app\n    cwd: srv/../..", "systems/records.yaml:13:10",
+    "cwd leads out": ("records", "name: app", "name: app\n    cwd: srv/../..", "records:13:10",
                       "leads out of the restored tree", "below"),
-    "cwd is absolute": ("systems/records.yaml", "name: app", "name: app\n    cwd: /etc", "systems/records.yaml:13:10",
+    "cwd is absolute": ("records", "name: app", "name: app\n    cwd: /etc", "records:13:10",
                         "leads out of the restored tree", "below"),
-    "nobody needs it": ("bia.yaml", "    dependencies: [records]\n", "", "systems/records.yaml:1:1",
+    "nobody needs it": ("bia", "    dependencies: [records]\n", "", "records:1:1",
                         "no process needs system 'records', and it has no rto and no rpo of its own", "bia.yaml"),
-    "needed softly only": ("bia.yaml", "[records]", "[{target: records, type: soft}]", "systems/records.yaml:1:1",
+    "needed softly only": ("bia", "[records]", "[{target: records, type: soft}]", "records:1:1",
                            "no process needs system 'records'", "a hard one"),
 }  # fmt: skip
+
+
+def spoilt(file: str, old: str, new: str) -> dict[str, str]:
+    text = TEXTS[FILE[file]]
+    assert old in text
+    return {**TEXTS, FILE[file]: text.replace(old, new, 1)}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_every_mistake_is_told(tmp_path: Path, case: Case) -> None:
     file, old, new, where, what, mend = case
-    assert TEXTS[file].count(old) >= 1
-    write(tmp_path, TEXTS | {file: TEXTS[file].replace(old, new, 1)})
-    found = problems(tmp_path)
-    assert [problem.where for problem in found if what in problem.what] == [f"targets/{where}"], found
+    found = problems(write(tmp_path, spoilt(file, old, new)))
+    place, _, line = where.partition(":")
+    assert [problem.where for problem in found if what in problem.what] == [f"targets/{FILE[place]}:{line}"], found
     told = next(problem for problem in found if what in problem.what)
     assert mend in told.mend
     for problem in found:
@@ -247,8 +253,7 @@ def test_every_mistake_is_told(tmp_path: Path, case: Case) -> None:
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_one_mistake_is_told_once(tmp_path: Path, name: str) -> None:
-    file, old, new, *_ = CASES[name]
-    write(tmp_path, TEXTS | {file: TEXTS[file].replace(old, new, 1)})
+    write(tmp_path, spoilt(*CASES[name][:3]))
     more = {"staging is everything", "process named as a system", "duplicate person"}  # these break two rules
     assert len(problems(tmp_path)) == (2 if name in more else 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,7 +179,7 @@ def test_every_system_comes_once_and_after_what_it_needs(graph: dict[str, set[st
     for group in set(group_of.values()):
         cycle = a_cycle(sorted(group), needs)
         assert bool(cycle) == (len(group) > 1)
-        assert all(target in needs[name] for name, target in zip(cycle, cycle[1:], strict=False))
+        assert all(target in needs[name] for name, target in pairwise(cycle))
         assert len({rank[name] for name in group}) == len(group)
 
 

@@ -116,7 +116,10 @@ def test_a_bare_password_is_refused_and_not_repeated(tmp_path: Path, password: s
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("changed", [{"organisation": " "}, {"staging": "a\nb"}, {"path": "srv/../../etc"}, {"path": "a\\b"}])
+UNUSABLE = [{"organisation": " "}, {"staging": "a\nb"}, {"path": "srv/../../etc"}, {"path": "a\\b"}]
+
+
+@pytest.mark.parametrize("changed", UNUSABLE)
 def test_values_that_cannot_be_used(tmp_path: Path, changed: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         write_scaffold(tmp_path, **(GIVEN | changed))

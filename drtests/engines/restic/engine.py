@@ -102,7 +102,9 @@ class ResticEngine:
             except (ValueError, KeyError, TypeError):
                 continue
             if exclusive and datetime.now(UTC) - since < _STALE:
-                holder = f"{lock.get('username', 'somebody')}@{lock.get('hostname', '?')}, process {lock.get('pid', '?')}"
+                holder = (
+                    f"{lock.get('username', 'somebody')}@{lock.get('hostname', '?')}, process {lock.get('pid', '?')}"
+                )
                 raise RepositoryLocked(
                     f"an exclusive lock is held since {utc_text(since)} by {holder}",
                     where=self._where,
@@ -141,9 +143,7 @@ class ResticEngine:
             raise failure(result.exit_code, told, self._where, "restoring")
         summary = next((m for m in parse.messages(result.stdout) if m["message_type"] == "summary"), {})
         size, files = summary.get("bytes_restored"), summary.get("files_restored")
-        return RestoreResult(
-            result.seconds, None if size is None else int(size), None if files is None else int(files)
-        )
+        return RestoreResult(result.seconds, None if size is None else int(size), None if files is None else int(files))
 
     def verify(self, part: int, parts: int, timeout: float) -> IntegrityResult:
         subset = "--read-data" if parts == 1 else f"--read-data-subset={part}/{parts}"
@@ -160,7 +160,11 @@ class ResticEngine:
     def statistics(self, point: RecoveryPoint, timeout: float) -> Statistics:
         result = self._restic(["stats", "--mode", "restore-size", "--json", point.id], timeout)
         self._raise_on_failure(result, "asking for statistics")
-        return parse.statistics_of(result.stdout)
+        found = parse.statistics_of(result.stdout)
+        if found is None:
+            # A snapshot that is not there is skipped, with exit code 0.
+            raise failure(1, f"no matching ID found for {point.id}", self._where, "asking for statistics")
+        return found
 
     @property
     def _small(self) -> float:
@@ -199,7 +203,7 @@ class ResticEngine:
             raise EngineMissing(
                 f"{self._program} is not installed",
                 where=f"host {self._context.host.id}",
-                mend="install restic (Debian: apt-get install restic), or give its path as `program:` of the repository",
+                mend="install restic (Debian: apt-get install restic), or give its path as `program:` of it",
             ) from error
         except CommandTimeout as error:
             told = f"; its last words: {last[0]}" if last else ""

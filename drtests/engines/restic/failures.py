@@ -46,7 +46,8 @@ _RULES: tuple[Rule, ...] = (
     (
         RepositoryUnreachable,
         r"connection refused|no such host|i/o timeout|network is unreachable|no route to host|connection reset"
-        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe|unexpected eof|context canceled",
+        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe|unexpected eof"
+        r"|context canceled",
         "the storage that holds the repository does not answer",
         "see that it is up and can be reached from this host, then run again",
     ),
@@ -59,7 +60,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     (
         RepositoryDamaged,
-        r"ciphertext verification failed|does not match|invalid data returned|blob not found|not found in index"
+        r"ciphertext verification failed|does not match|invalid data returned|blob not found|not found in (index|repository)|file is too short"
         r"|load.*data/.*no such file|readfull.*no such file|streampack.*no such file|unable to load tree"
         r"|data/.*(does not exist|no such file)|index/.*no such file|snapshots/.*no such file",
         "data is missing from the repository, or is damaged",

@@ -17,7 +17,9 @@ _VERSION = re.compile(r"^restic (\d+)\.(\d+)(?:\.(\d+))?")
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
 _GROUP = re.compile(r"read group #\d+ of (\d+) data packs \(out of total (\d+) packs")
 _ALL = re.compile(r"(\d+) / (\d+) packs")
-_DAMAGE = re.compile(r"error|does not match|damaged|missing|invalid|failed|corrupt|not referenced|contains", re.IGNORECASE)
+_DAMAGE = re.compile(
+    r"error|does not match|does not exist|not found|damaged|missing|invalid|failed|corrupt|not referenced|contains", re.IGNORECASE
+)
 _HARMLESS = re.compile(r"no errors were found|^\[\d|^check |^load |^read |^using temporary|^create ", re.IGNORECASE)
 _ADVICE = re.compile(r"restic repair|damaged pack files can be caused|these damaged files|https?://", re.IGNORECASE)
 
@@ -47,16 +49,20 @@ def points_of(text: str) -> list[RecoveryPoint]:
             for one in json.loads(text) or ()
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise EngineError("restic's list of snapshots cannot be read", mend="report this with `restic version`") from error
+        raise EngineError(
+            "restic's list of snapshots cannot be read", mend="report this with `restic version`"
+        ) from error
     return sorted(found, key=lambda point: (point.time, point.id))
 
 
-def statistics_of(text: str) -> Statistics:
-    """From `restic stats --mode restore-size --json`. Raises EngineError when it cannot be read."""
+def statistics_of(text: str) -> Statistics | None:
+    """From `restic stats --mode restore-size --json`; None when it is of no snapshot. Raises EngineError."""
     try:
         data = json.loads(text)
+        if data.get("snapshots_count") == 0:
+            return None
         return Statistics(int(data["total_size"]), int(data["total_file_count"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError("restic's statistics cannot be read", mend="report this with `restic version`") from error
 
 
