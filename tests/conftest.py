@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
+# How long an example takes says nothing of whether it is right.
+settings.register_profile("drtests", deadline=None)
+settings.load_profile("drtests")
+
 pytest_plugins = ["pytester", "tests.support.restic", "tests.support.restic_lab"]

@@ -17,6 +17,7 @@ from drtests.cli.run import run
 from drtests.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_INTERNAL,
+    EXIT_MET,
     EXIT_USAGE,
     ConfigurationError,
     DrtestsError,
@@ -64,36 +65,38 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     try:
         code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.UsageError as error:
-        error.show()
-        return EXIT_USAGE
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INCONCLUSIVE
-    except (ConfigurationError, UsageError, SafetyError) as error:
-        report_error(error)
-        return EXIT_USAGE
-    except DrtestsError as error:
-        report_error(error)
-        return EXIT_INCONCLUSIVE
-    except BrokenPipeError:
-        # Whoever read us has gone; there is nobody left to tell.
-        sys.stderr.close()
-        return EXIT_INTERNAL
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {place}{error.strerror or error}", err=True)
-        return EXIT_USAGE
-    except Exception:
-        # Whatever was measured is in the journal by now; `drtests report` makes the pack from it.
-        click.echo(f"internal error; please report this:\n{traceback.format_exc()}", err=True)
-        return EXIT_INTERNAL
+    except Exception as error:  # noqa: BLE001 - the last place where a fault can be told in words
+        return _tell(error)
+    return code if isinstance(code, int) else EXIT_MET
+
+
+def _tell(error: Exception) -> int:
+    """Says what is wrong, and returns the exit code for it."""
+    match error:
+        case click.ClickException():
+            error.show()
+            return EXIT_USAGE
+        case DrtestsError():
+            report_error(error)
+            configured = isinstance(error, (ConfigurationError, UsageError, SafetyError))
+            return EXIT_USAGE if configured else EXIT_INCONCLUSIVE
+        case BrokenPipeError():
+            # Whoever read us has gone; there is nobody left to tell.
+            sys.stderr.close()
+            return EXIT_INTERNAL
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {place}{error.strerror or error}", err=True)
+            return EXIT_USAGE
+    # Whatever was measured is in the journal by now; `drtests report` makes the pack from it.
+    told = "".join(traceback.format_exception(error))
+    click.echo(f"internal error; please report this:\n{told}", err=True)
+    return EXIT_INTERNAL
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Journal:
 
 
 def decode(name: str, lines: Iterable[bytes]) -> Journal:
-    """Reads a journal. A torn last line (a writer that was killed) is dropped; all else that is off breaks the chain."""
+    """Reads a journal. A torn last line (its writer was killed) is dropped; all else that is off breaks the chain."""
     events: list[Event] = []
     prev = ""
     for number, line in enumerate(lines, 1):

@@ -94,7 +94,7 @@ class DataLoss(Part):
     worst_case_seconds: float | None = None
     """Worst gap, or interval if larger, plus declared backup duration and transfer, in seconds."""
     proved_seconds: float | None = None
-    """Moment of disaster minus the newest marker found in the restored data, in seconds; null when no marker was read."""
+    """Moment of disaster minus the newest marker in the restored data, in seconds; null when no marker was read."""
 
 
 class RecordPoint(Part):

@@ -7,7 +7,7 @@ from drtests.model.units import format_duration
 from drtests.model.verdict import Verdict
 
 
-class DrillNotMet(Exception):  # noqa: N818 - reads as what happened, and is shown as such
+class DrillNotMet(Exception):
     """Raised by an item whose drill is not MET; carries the record."""
 
     def __init__(self, record: DrillRecord) -> None:

@@ -72,7 +72,11 @@ def test_a_missed_objective_fails_with_numbers_and_no_traceback(pytester: pytest
     assert "Traceback" not in text
     assert "items.py" not in text
     outcome.stdout.fnmatch_lines(
-        ["*MISSED  app::restore*", "*RTO  objective 1h (process:teaching), actual*margin*slowest*", "*data loss proved*over by*"]
+        [
+            "*MISSED  app::restore*",
+            "*RTO  objective 1h (process:teaching), actual*margin*slowest*",
+            "*data loss proved*over by*",
+        ]
     )
     assert verdicts(estate) == {"app::restore": "MISSED"}
 

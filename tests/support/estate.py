@@ -130,7 +130,7 @@ class Estate:
         self.backup()
 
     def run_restic(self, *arguments: str) -> str:
-        done = subprocess.run(  # noqa: S603 - the tests' own restic, as an argument list
+        done = subprocess.run(
             [self.restic, "--repo", str(self.root / "repository"), "--no-cache", "--quiet", *arguments],
             env={**os.environ, "RESTIC_PASSWORD": PASSWORD, "TZ": "UTC"},
             capture_output=True,
@@ -146,7 +146,7 @@ class Estate:
         self, *arguments: str, timeout: float = 120, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """The command, as a user would run it."""
-        return subprocess.run(  # noqa: S603 - our own command
+        return subprocess.run(
             [sys.executable, "-m", "drtests", *arguments],
             cwd=self.root,
             env={**os.environ, **(env or {})},

@@ -53,6 +53,15 @@ CASES = [
         RepositoryDamaged,
     ),
     (1, "There were 5 errors; ReadFull(<data/d0e19b0457>): file is too short", RepositoryDamaged),
+    (
+        1,
+        "There were 1 errors; Load(<data/09b0657d53>, 5243173, 0) returned error, retrying after 552.330144ms: "
+        "ReadFull: unexpected EOF",
+        RepositoryDamaged,
+    ),
+    (1, 'Get "https://s3.example.nl/b/data": unexpected EOF', RepositoryUnreachable),
+    (1, "open /repo/keys: permission denied", RepositoryUnreachable),
+    (1, "There were 1 errors; open /staging/etc/config: permission denied", EngineError),
     (1, "There were 2 errors; ignoring error for /: id 6fc3c3 not found in repository", RepositoryDamaged),
     (1, "There were 1 errors; write /small/big.bin: no space left on device", DiskFull),
     (1, "There were 1 errors; write /small/big.bin: disk quota exceeded", DiskFull),
@@ -83,7 +92,7 @@ def test_kind(code: int, told: str, kind: type[EngineError]) -> None:
 
 def test_every_kind_is_told_apart() -> None:
     """A table that gave all the same answer would be no table."""
-    assert len({kind for _, _, kind in CASES}) == 7
+    assert len({kind for _, _, kind in CASES}) == 8
 
 
 def test_signal() -> None:

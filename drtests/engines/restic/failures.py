@@ -46,7 +46,7 @@ _RULES: tuple[Rule, ...] = (
     (
         RepositoryUnreachable,
         r"connection refused|no such host|i/o timeout|network is unreachable|no route to host|connection reset"
-        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe|unexpected eof"
+        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe|(?<!readfull: )unexpected eof"
         r"|context canceled",
         "the storage that holds the repository does not answer",
         "see that it is up and can be reached from this host, then run again",
@@ -54,13 +54,14 @@ _RULES: tuple[Rule, ...] = (
     (
         RepositoryUnreachable,
         r"access denied|accessdenied|forbidden|invalidaccesskeyid|signaturedoesnotmatch|access key id you provided"
-        r"|permission denied.*(config|keys|index|data|snapshots)",
+        r"|open config file:.*permission denied|/(keys|index|snapshots|data/[0-9a-f]{2})(/[0-9a-f]{64})?: permission denied",
         "the storage refuses access to the repository",
         "see the keys under `environment:`, and the rights of the user that runs drtests",
     ),
     (
         RepositoryDamaged,
-        r"ciphertext verification failed|does not match|invalid data returned|blob not found|not found in (index|repository)|file is too short"
+        r"ciphertext verification failed|does not match|invalid data returned|blob not found"
+        r"|not found in (index|repository)|file is too short|readfull: unexpected eof"
         r"|load.*data/.*no such file|readfull.*no such file|streampack.*no such file|unable to load tree"
         r"|data/.*(does not exist|no such file)|index/.*no such file|snapshots/.*no such file",
         "data is missing from the repository, or is damaged",

@@ -18,7 +18,9 @@ _FRACTION = re.compile(r"\.(\d{1,6})\d*")
 _GROUP = re.compile(r"read group #\d+ of (\d+) data packs \(out of total (\d+) packs")
 _ALL = re.compile(r"(\d+) / (\d+) packs")
 _DAMAGE = re.compile(
-    r"error|does not match|does not exist|not found|damaged|missing|invalid|failed|corrupt|not referenced|contains", re.IGNORECASE
+    r"error|does not match|does not exist|not found|damaged|missing|invalid|failed|corrupt|not referenced|contains"
+    r"|unexpected",
+    re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"no errors were found|^\[\d|^check |^load |^read |^using temporary|^create ", re.IGNORECASE)
 _ADVICE = re.compile(r"restic repair|damaged pack files can be caused|these damaged files|https?://", re.IGNORECASE)
