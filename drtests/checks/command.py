@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BaseModel, Field
 
 from drtests.checks.places import RelativePath, place
-from drtests.model.base import Declaration, Text
+from drtests.model.base import Declaration, Flag, Text
 from drtests.model.units import Duration
 from drtests.model.verdict import Verdict
 from drtests.protocols.check import Judgement, Objective, Observation, Resources
@@ -43,7 +43,7 @@ class CommandSpec(Declaration):
     stdout: Pattern | None = None
     """Must be found in the last MiB of what it prints."""
     timeout: Duration = timedelta(minutes=1)
-    proves_data: bool = False
+    proves_data: Flag = False
     """The author's word that the program fails when the data's content is wrong."""
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from drtests.checks.places import RelativePath, matches
 from drtests.errors import HostError
-from drtests.model.base import Declaration
+from drtests.model.base import Declaration, Flag
 from drtests.model.units import Duration, Size, format_duration, format_size, utc_text
 from drtests.model.verdict import Verdict, combine
 from drtests.protocols.check import Judgement, Objective, Observation, Resources
@@ -23,7 +23,7 @@ class FilesSpec(Declaration):
 
     path: RelativePath
     """A file, a directory (all files below it) or a pattern (`*`, `?`, `[...]`, `**`)."""
-    exist: bool | None = None
+    exist: Flag | None = None
     """True: at least one file. False: none."""
     min_count: Annotated[int, Field(ge=1)] | None = None
     min_size: Size | None = None

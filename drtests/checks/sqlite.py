@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from drtests.checks.databases import Unusable, opened
 from drtests.checks.places import RelativePath
 from drtests.errors import HostError
-from drtests.model.base import Declaration
+from drtests.model.base import Declaration, Flag
 from drtests.model.units import Duration
 from drtests.model.verdict import Verdict
 from drtests.protocols.check import Judgement, Objective, Observation, Resources
@@ -23,7 +23,7 @@ class SqliteSpec(Declaration):
     """Options of `sqlite`."""
 
     path: RelativePath
-    integrity: bool = True
+    integrity: Flag = True
     """Run `PRAGMA integrity_check`."""
     query: str | None = Field(default=None, min_length=1)
     """Its first row's first column is looked at."""

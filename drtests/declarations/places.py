@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 
 from drtests.declarations.rules import Declared
 from drtests.errors import Diagnostic
-from drtests.model.estate import Estate, Repository
+from drtests.model.estate import Estate
 
 _EVERYWHERE = "*"
 Places = dict[tuple[str, str], str]
@@ -36,7 +36,7 @@ def stagings_apart(all_: Declared) -> Iterator[Diagnostic]:
     precious = _precious(all_, all_.estate)
     stagings: Places = {}
     for number, staging in enumerate(all_.estate.staging):
-        host = _machine(all_.estate, staging.host)
+        host = all_.estate.machine(staging.host)
         path = _absolute(all_.root, staging.path)
         at = ("staging", number, "path")
         for found in _overlapping(host, path, precious, _parents_of(precious)):
@@ -51,20 +51,14 @@ def _precious(all_: Declared, estate: Estate) -> Places:
     found: Places = {("local", _absolute(all_.root, "targets")): "the declarations in targets/"}
     for name, system in all_.systems.items():
         for one in system.sources:
-            where = _machine(estate, one.host), _absolute(all_.root, one.path)
+            where = estate.machine(one.host), _absolute(all_.root, one.path)
             found[where] = f"production data of system {name!r}"
     for repository in estate.repositories:
-        folder = _folder(repository)
-        if folder is not None:
+        if repository.folder is not None:
             # Without a host it is opened on the host of whatever staging it is restored to.
-            host = _machine(estate, repository.host) if repository.host else _EVERYWHERE
-            found[host, _absolute(all_.root, folder)] = f"repository {repository.id!r}"
+            host = estate.machine(repository.host) if repository.host else _EVERYWHERE
+            found[host, _absolute(all_.root, repository.folder)] = f"repository {repository.id!r}"
     return found
-
-
-def _folder(repository: Repository) -> str | None:
-    location = repository.location.removeprefix("local:")
-    return None if ":" in location else location
 
 
 def _parents_of(places: Places) -> dict[tuple[str, str], tuple[str, str]]:
@@ -88,12 +82,6 @@ def _parents(path: str) -> Iterator[str]:
     while (parent := os.path.dirname(path)) != path:
         yield parent
         path = parent
-
-
-def _machine(estate: Estate, host_id: str | None) -> str:
-    """Hosts of type `local` are all one machine, whatever they are called."""
-    declared = next((host for host in estate.hosts if host.id == host_id), None)
-    return "local" if host_id is None or (declared and declared.type == "local") else host_id
 
 
 def _absolute(root: FilePath, path: str) -> str:

@@ -82,7 +82,7 @@ def engine(project: Project, repository: Repository, host: JournaledHost, log: D
 def engine_on(project: Project, repository: Repository, host: Host, cache: str | None) -> tuple[Engine, Redactor]:
     """The repository's engine, and a redactor for whatever is written of it. Raises SecretError."""
     environment, redactor = secrets_of(repository, project.root)
-    location = repository.location if ":" in repository.location else str(project.path(repository.location))
+    location = repository.location if repository.folder is None else str(project.path(repository.folder))
     context = EngineContext(repository, location, host, environment, cache)
     built: Engine = registry.engine(repository.engine)(context)
     return built, redactor

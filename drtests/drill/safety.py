@@ -38,16 +38,18 @@ def refuse_unsafe(project: Project, staging: Staging, host: Host) -> str:
 
 
 def _precious(project: Project, staging: Staging) -> list[tuple[str, str]]:
+    here = project.estate.machine(staging.host)
     found = [
         (f"production data of system {name!r}", str(project.path(source.path)))
         for name, system in project.systems.items()
         for source in system.sources
-        if (source.host or "local") == (staging.host or "local")
+        if project.estate.machine(source.host) == here
     ]
+    # Without a host of its own, a repository is opened on the host of whatever staging it is restored to.
     found += [
-        (f"repository {repository.id!r}", str(project.path(repository.location)))
+        (f"repository {repository.id!r}", str(project.path(repository.folder)))
         for repository in project.estate.repositories
-        if ":" not in repository.location
+        if repository.folder is not None and (not repository.host or project.estate.machine(repository.host) == here)
     ]
     return [*found, ("the declarations", str(project.root / "targets"))]
 

@@ -48,8 +48,9 @@ def chart(
     top = 26 if limit is not None else 4
     height = top + _ROW * len(bars) + 4
     parts = [Markup("<title>{}</title><desc>{}</desc>").format(title, description)]
-    for number, bar in enumerate(bars):
-        parts += _row(bar, top + number * _ROW, span)
+    rows = list(enumerate(bars))
+    for number, bar in rows:
+        parts += _pieces(bar, top + number * _ROW, span)
     if limit is not None and drawn:
         at = 100 * limit / span
         side = "end" if at > 50 else "start"
@@ -64,18 +65,21 @@ def chart(
         parts.append(
             Markup('<text class="limit-text" x="100%" y="15" text-anchor="end">{}</text>').format(told),
         )
+    # Letters come last, so that no line strikes them out.
+    parts += [_words(bar, top + number * _ROW) for number, bar in rows]
     return Markup('<svg class="chart" role="img" width="100%" height="{}" aria-label="{}">{}</svg>').format(
         height, title, Markup("").join(parts)
     )
 
 
-def _row(bar: Bar, y: int, span: float) -> list[Markup]:
-    parts = [
-        Markup('<text x="0" y="{}"><tspan class="name">{}</tspan> <tspan class="told">{}</tspan></text>').format(
-            y + 14, bar.label, bar.told
-        ),
-        Markup('<rect class="track" x="0" y="{}" width="100%" height="14" rx="2"/>').format(y + 20),
-    ]
+def _words(bar: Bar, y: int) -> Markup:
+    return Markup('<text x="0" y="{}"><tspan class="name">{}</tspan> <tspan class="told">{}</tspan></text>').format(
+        y + 14, bar.label, bar.told
+    )
+
+
+def _pieces(bar: Bar, y: int, span: float) -> list[Markup]:
+    parts = [Markup('<rect class="track" x="0" y="{}" width="100%" height="14" rx="2"/>').format(y + 20)]
     at = bar.start
     for seconds, kind in bar.pieces:
         width = max(100 * seconds / span, _NARROWEST)

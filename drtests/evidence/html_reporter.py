@@ -17,11 +17,6 @@ from drtests.model.record import ActionItem, DrillRecord, Measure, Record
 from drtests.model.units import format_duration, format_size, parse_instant
 from drtests.model.verdict import Verdict
 
-_FORMATS = {
-    "s": format_duration,
-    "B": format_size,
-    "count": lambda value: f"{value:,.0f}" if float(value).is_integer() else f"{value:,}",
-}
 _MARKS = {Verdict.MET: "\N{CHECK MARK}", Verdict.MISSED: "\N{MULTIPLICATION X}", Verdict.INCONCLUSIVE: "?"}
 _MEANINGS = {
     Verdict.MET: "every objective that was tested was met",
@@ -87,7 +82,13 @@ def _moment(text: str, zone: ZoneInfo | None) -> str:
 
 
 def _measure(measure: Measure) -> str:
-    return f"{_FORMATS[measure.unit](measure.value)} ({measure.basis})"
+    if measure.unit == "s":
+        told = format_duration(measure.value)
+    elif measure.unit == "B":
+        told = format_size(measure.value)
+    else:
+        told = f"{measure.value:,.0f}" if measure.value.is_integer() else f"{measure.value:,}"
+    return f"{told} ({measure.basis})"
 
 
 def _shown(value: Any) -> str:

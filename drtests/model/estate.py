@@ -84,6 +84,13 @@ class Repository(Declaration):
     timeout: Duration = timedelta(minutes=5)
     """For listing recovery points and other small questions."""
 
+    @property
+    def folder(self) -> str | None:
+        """Where it lies when it is a folder of the host; None when it is reached over a network."""
+        location = self.location.removeprefix("local:")
+        return None if ":" in location else location
+
+
 
 class Staging(Declaration):
     """Where a drill restores to. Everything in it may be destroyed at any time."""
@@ -123,3 +130,8 @@ class Estate(Declaration):
     repositories: tuple[Repository, ...] = Field(min_length=1)
     staging: tuple[Staging, ...] = Field(min_length=1)
     actions: ActionPolicy = ActionPolicy()
+
+    def machine(self, host_id: str | None) -> str:
+        """Which machine a host is: those of type `local` are all one, whatever they are called."""
+        declared = next((host for host in self.hosts if host.id == host_id), None)
+        return "local" if host_id is None or (declared and declared.type == "local") else host_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -75,17 +76,13 @@ def test_what_is_not_restic(sound: Lab) -> None:
 def test_reads_a_repository_it_may_not_write(sound: Lab, tmp_path: Path) -> None:
     """Rights count for root too, once it has none of its privileges."""
     lab = sound.copy(tmp_path)
-    powerless = script(
-        tmp_path / "restic",
-        f'[ "$(id -u)" = 0 ] || exec {lab.program} "$@"',
-        f'exec setpriv --inh-caps=-all --bounding-set=-all {lab.program} "$@"',
-    )
+    drop = "setpriv --inh-caps=-all --bounding-set=-all" if os.getuid() == 0 else ""
+    powerless = script(tmp_path / "restic", f'exec {drop} {lab.program} "$@"')
     for path in [*lab.repository.rglob("*"), lab.repository]:
         path.chmod(0o500 if path.is_dir() else 0o400)
     try:
-        done = lab.host.run([powerless, *lab.command("backup", "/etc/hostname")[1:]], timeout=60, env=lab.environment())
+        done = lab.host.run([*drop.split(), "touch", str(lab.repository / "locks" / "mine")], timeout=60)
         assert done.exit_code != 0, "the repository can be written to: nothing is proved"
-        assert "denied" in done.stderr
         engine = lab.engine(program=powerless)
         engine.guard()
         point = engine.recovery_points(Snapshots())[-1]

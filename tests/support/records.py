@@ -23,7 +23,7 @@ SCRIPT = "<script>alert('x')</script>"
 
 
 def plan(system: str, name: str, kind: str = "restore", rto: float | None = None, **more: Any) -> DrillPlan:
-    given = {"criticality": "high", "owner": "jan", "rpo": Limit(86400.0, "process:teaching")} | more
+    given: dict[str, Any] = {"criticality": "high", "owner": "jan", "rpo": Limit(86400.0, "process:teaching")} | more
     return DrillPlan(
         id=f"{system}::{kind}",
         node=f"targets/systems/{system}.yaml::{kind}",

@@ -46,15 +46,16 @@ _RULES: tuple[Rule, ...] = (
     (
         RepositoryUnreachable,
         r"connection refused|no such host|i/o timeout|network is unreachable|no route to host|connection reset"
-        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe|(?<!readfull: )unexpected eof"
-        r"|context canceled",
+        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe"
+        r"|(?<!readfull: )unexpected eof|context canceled",
         "the storage that holds the repository does not answer",
         "see that it is up and can be reached from this host, then run again",
     ),
     (
         RepositoryUnreachable,
         r"access denied|accessdenied|forbidden|invalidaccesskeyid|signaturedoesnotmatch|access key id you provided"
-        r"|open config file:.*permission denied|/(keys|index|snapshots|data/[0-9a-f]{2})(/[0-9a-f]{64})?: permission denied",
+        r"|open config file:.*permission denied"
+        r"|/(keys|index|snapshots|data/[0-9a-f]{2})(/[0-9a-f]{64})?: permission denied",
         "the storage refuses access to the repository",
         "see the keys under `environment:`, and the rights of the user that runs drtests",
     ),
