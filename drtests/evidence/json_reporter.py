@@ -38,7 +38,7 @@ def parse_record(data: bytes, where: str) -> Record:
     """A record from its JSON. Raises PackError when it is none, or of a version not known here."""
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PackError("this is not JSON", where=where, mend="`drtests report` makes it again") from error
     version = found.get("schema_version") if isinstance(found, dict) else None
     if not isinstance(found, dict) or found.get("schema_name") != "drtests-record":

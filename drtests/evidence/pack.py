@@ -142,10 +142,10 @@ def _listed(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         if (manifest["schema"], manifest["schema_version"]) != ("drtests-manifest", 1):
             return {}, [f"{MANIFEST} is of a version that is not known here"]
-        listed = {entry["path"]: {k: entry[k] for k in ("path", "sha256", "bytes")} for entry in manifest["files"]}
+        listed = {str(entry["path"]): {k: entry[k] for k in ("path", "sha256", "bytes")} for entry in manifest["files"]}
     except FileNotFoundError:
         return {}, [f"{MANIFEST} is missing"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}, [f"{MANIFEST} cannot be read"]
     outside = [path for path in listed if Path(path).is_absolute() or ".." in Path(path).parts]
     for path in outside:
