@@ -23,7 +23,9 @@ def render_commands() -> str:
         parts.append(f"\n## {name}\n\n```\n{usage}\n```\n\n{_paragraphs(command.help or '')}\n")
         rows = [row for parameter in command.params if (row := _row(parameter, context))]
         if rows:
-            parts.append("\n| option | means |\n|---|---|\n" + "".join(f"| {left} | {right} |\n" for left, right in rows))
+            parts.append(
+                "\n| option | means |\n|---|---|\n" + "".join(f"| {left} | {right} |\n" for left, right in rows)
+            )
     return "".join(parts)
 
 

@@ -14,7 +14,8 @@ def advice(plan: DrillPlan, trace: Trace, verdict: Verdict) -> tuple[str, ...]:
     """Concrete steps, the most specific first; nothing when the drill is MET."""
     if verdict is Verdict.MET:
         return ()
-    return tuple(dict.fromkeys(_advice(plan, trace)))
+    steps = tuple(dict.fromkeys(_advice(plan, trace)))
+    return steps or (f"Look at the commands and checks of {plan.id} in the report, and mend the first that failed.",)
 
 
 def _advice(plan: DrillPlan, trace: Trace) -> Iterator[str]:
@@ -45,4 +46,3 @@ def _advice(plan: DrillPlan, trace: Trace) -> Iterator[str]:
             yield "Find out why backups were skipped, and let a missed backup raise an alert."
     if trace.ended is None or trace.ended == "interrupted":
         yield "Reap what the interrupted run left with `drtests gc`, then run the drill again."
-    yield f"Look at the commands and checks of {plan.id} in the report, and mend the first that failed."

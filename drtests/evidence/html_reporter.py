@@ -99,6 +99,8 @@ def _shown(value: Any) -> str:
         return "not known"
     if isinstance(value, (list, tuple)) and all(isinstance(item, (str, int, float)) for item in value):
         return ", ".join(str(item) for item in value) or "none"
+    if isinstance(value, dict) and not any(isinstance(item, dict) for item in value.values()):
+        return "; ".join(f"{str(name).replace('_', ' ')}: {_shown(item)}" for name, item in sorted(value.items()))
     if isinstance(value, (dict, list, tuple)):
         return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     return str(value)

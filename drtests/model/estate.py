@@ -91,7 +91,6 @@ class Repository(Declaration):
         return None if ":" in location else location
 
 
-
 class Staging(Declaration):
     """Where a drill restores to. Everything in it may be destroyed at any time."""
 

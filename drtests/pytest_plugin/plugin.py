@@ -89,6 +89,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Declared drills in the order in which systems would come back: what others need comes first."""
+    session_of(config).selected = True
     only = set(config.option.drtests_only)
     if only:
         kept = [item for item in items if (drill := drill_of(item)) and (drill in only or drill.split("::")[0] in only)]
@@ -109,7 +110,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Everything is selected: the run begins, unless this is a controller or only a look."""
     config = session.config
     state = session_of(config)
-    if config.option.collectonly or state.controller:
+    # pytest calls this even when selecting failed, as on a wrong -k expression.
+    if config.option.collectonly or state.controller or not state.selected:
         return
     plans = [plan for item in session.items if (plan := _plan(item, state)) is not None]
     if not plans:

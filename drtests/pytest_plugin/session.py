@@ -39,6 +39,8 @@ class Session:
     projects: dict[Path, Project] = field(default_factory=dict)
     journal: JournalWriter | None = None
     record: Record | None = None
+    selected: bool = False
+    """Whether it is known which items are to run."""
     _context: RunContext | None = None
     _zero: float = 0.0
     _terminate: Any = None

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -94,7 +95,7 @@ def cut_journal_and_sign_anew(pack: Path) -> None:
 
 def remake(pack: Path) -> None:
     class Nothing:
-        filename = "record.json"
+        filename: ClassVar[str] = "record.json"
 
         def render(self, record: Record) -> bytes:
             return (pack / "record.json").read_bytes()
