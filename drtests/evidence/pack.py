@@ -168,11 +168,25 @@ def _journal_problems(folder: Path, fold: Callable[[Sequence[Journal]], Record])
     try:
         journals = read_journals(folder)
         problems = [f"{journal.name}: {journal.problem}" for journal in journals if not journal.intact]
-        if read_record(folder) != fold(journals):
+        kept, told = read_record(folder), fold(journals)
+        if not _agrees(kept.model_dump(mode="json", exclude_unset=True), told.model_dump(mode="json")):
             problems.append(f"{RECORD} does not follow from the journals")
     except PackError as error:
         return [error.what]
     return problems
+
+
+_WORDING = {"reasons", "advice", "weakness", "remediation", "problem"}
+"""How a later release words the same finding may change; verdicts, numbers, names and times may not."""
+
+
+def _agrees(kept: Any, told: Any) -> bool:
+    """Whether what a pack holds is what its journals tell: in all it holds, as older packs hold fewer fields."""
+    if isinstance(kept, dict) and isinstance(told, dict):
+        return all(name in _WORDING or (name in told and _agrees(value, told[name])) for name, value in kept.items())
+    if isinstance(kept, list) and isinstance(told, list):
+        return len(kept) == len(told) and all(map(_agrees, kept, told))
+    return bool(kept == told)
 
 
 def _files(folder: Path) -> list[str]:
