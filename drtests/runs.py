@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from drtests import __version__
 from drtests.core import events as e
 from drtests.core.fold import fold
@@ -22,6 +24,9 @@ from drtests.evidence.pack import JOURNALS, RECORD, packs, read_journals, read_r
 from drtests.evidence.reporters import REPORTERS
 from drtests.model.project import Project
 from drtests.model.record import ActionItem, Record
+
+LOCK = ".drtests.lock"
+"""Below reports/."""
 
 
 def new_run_id(now: datetime) -> str:
@@ -38,22 +43,19 @@ class Inheritance:
     parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def inherit(reports: Path, drills: Iterable[str], before: str) -> Inheritance:
-    """Reads the packs that are older than run `before`, newest first, as far back as needed.
+def inherit(reports: Path, drills: Iterable[str], run: str) -> Inheritance:
+    """What all other runs left: action items as the run that ended last has them, and the parts read, newest first.
 
     Runs that were killed are folded first, so that what they found counts
     too. A pack that cannot be read raises PackError: going on without its
     action items would lose them silently.
     """
-    finish_abandoned(reports, before)
+    finish_abandoned(reports, run)
+    others = [folder for folder in packs(reports) if folder.name != run and (folder / RECORD).is_file()]
+    records = sorted((read_record(folder) for folder in others), key=_ended, reverse=True)
     wanted = set(drills)
-    source: str | None = None
-    actions: tuple[ActionItem, ...] = ()
     parts: dict[str, tuple[int, int]] = {}
-    for folder in reversed([p for p in packs(reports) if p.name < before and (p / RECORD).is_file()]):
-        record = read_record(folder)
-        if source is None:
-            source, actions = record.run.id, record.actions
+    for record in records:
         for drill in record.drills:
             seen = drill.facts.get("integrity") if drill.kind == INTEGRITY else None
             if seen and drill.id in wanted:
@@ -61,14 +63,24 @@ def inherit(reports: Path, drills: Iterable[str], before: str) -> Inheritance:
                 wanted.discard(drill.id)
         if not wanted:
             break
-    return Inheritance(source, actions, parts)
+    return Inheritance(records[0].run.id, records[0].actions, parts) if records else Inheritance()
 
 
-def finish_abandoned(reports: Path, before: str) -> list[Path]:
+def _ended(record: Record) -> str:
+    """When a run ended; runs may overlap, so the one that began last need not know most."""
+    return max(
+        [
+            record.run.finished_at or record.run.started_at,
+            *(event.at for item in record.actions for event in item.history),
+        ]
+    )
+
+
+def finish_abandoned(reports: Path, run: str) -> list[Path]:
     """Writes the packs of runs whose processes are gone and that never got to it; returns those folders."""
     finished = []
     for folder in packs(reports):
-        if folder.name >= before or (folder / RECORD).exists():
+        if folder.name == run or (folder / RECORD).exists():
             continue
         journals = sorted((folder / JOURNALS).glob("*.jsonl"))
         if journals and all(abandoned(journal) for journal in journals):
@@ -120,11 +132,23 @@ def begin(journal: JournalWriter, run: str, project: Project, plans: Iterable[Dr
     journal.append(e.RUN_CARRIED, data=carried)
 
 
-def finish(reports: Path, run: str) -> Record:
-    """Writes the pack of a run and the list of all packs."""
-    record = write_evidence(reports / run)
-    write_index(reports)
+def end(journal: JournalWriter, reports: Path, run: str, interrupted: bool, seconds: float) -> Record:
+    """The last lines of a run's journal, its pack, and the list of all packs.
+
+    Action items are carried over once more: another run may have ended in
+    the meantime. One run at a time does this.
+    """
+    with FileLock(reports / LOCK).acquire(timeout=600):
+        journal.append(e.RUN_CARRIED, data=_carried(inherit(reports, (), run)))
+        journal.append(e.RUN_INTERRUPTED if interrupted else e.RUN_FINISHED, data={"seconds": round(seconds, 6)})
+        journal.close()
+        record = write_evidence(reports / run)
+        write_index(reports)
     return record
+
+
+def _carried(left: Inheritance) -> dict[str, Any]:
+    return {"source": left.source, "actions": [item.model_dump(mode="json") for item in left.actions]}
 
 
 def environment() -> dict[str, str]:

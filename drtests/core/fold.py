@@ -52,7 +52,7 @@ def _fold(journals: Sequence[Journal]) -> Record:
     whole = finished is not None and all(journal.intact and journal.closed for journal in journals)
     verdict = combine([*(d.verdict for d in drills), *([] if whole else [Verdict.INCONCLUSIVE])])
     data = started.data
-    carried = _only(events, e.RUN_CARRIED)
+    carried = max((event for event in events if event.type == e.RUN_CARRIED), key=lambda event: event.at, default=None)
     ended_at = finished.at if finished else max((event.at for event in events), default=started.at)
     run = RunRecord(
         id=data["run"],

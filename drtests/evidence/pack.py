@@ -33,7 +33,7 @@ def packs(reports: Path) -> list[Path]:
 
 def read_journals(folder: Path) -> list[Journal]:
     """The pack's journals, in order of name. Raises PackError when there is none, or one cannot be read."""
-    files = sorted((folder / JOURNALS).glob("*.jsonl"))
+    files = sorted(file for file in (folder / JOURNALS).glob("*.jsonl") if file.is_file())
     if not files:
         raise PackError("there is no journal", where=str(folder), mend="give the folder of a run, below reports/")
     try:

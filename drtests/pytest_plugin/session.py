@@ -13,7 +13,6 @@ import pytest
 
 from drtests import runs
 from drtests.clock import SystemClock
-from drtests.core import events as e
 from drtests.core.plan import DrillPlan
 from drtests.declarations.load import load_project
 from drtests.drill.context import Options, RunContext
@@ -112,12 +111,11 @@ class Session:
             self.journal = JournalWriter(self.reports / self.run / "journal" / f"{MAIN}.jsonl", self.clock)
         if self.journal is None:
             return
-        if not self.worker:
-            kind = e.RUN_INTERRUPTED if interrupted else e.RUN_FINISHED
-            self.journal.append(kind, data={"seconds": round(self.clock.monotonic() - self._zero, 6)})
-        self.journal.close()
-        if not self.worker:
-            self.record = runs.finish(self.reports, self.run)
+        if self.worker:
+            self.journal.close()
+        else:
+            seconds = self.clock.monotonic() - self._zero
+            self.record = runs.end(self.journal, self.reports, self.run, interrupted, seconds)
         self.journal = self._context = None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -230,3 +232,29 @@ def test_completion(estate: Estate, shell: str) -> None:
     done = estate.drtests("completion", shell)
     assert done.returncode == 0
     assert "_DRTESTS_COMPLETE" in done.stdout
+
+
+def test_runs_that_overlap_lose_no_action(estate: Estate) -> None:
+    """A long run that began first and ends last knows what a short one found in the meantime."""
+    estate.systems["app"]["start"] = [{"name": "slow", "run": ["sh", "-c", "while ! [ -e $GO ]; do sleep 0.05; done"]}]
+    estate.systems["app"]["start"][0]["environment"] = {"GO": str(estate.root / "go")}
+    estate.systems["app"]["backups"][0]["interval"] = "27h"
+    estate.write()
+    long = subprocess.Popen(
+        [sys.executable, "-m", "drtests", "run", "app::restore"], cwd=estate.root, stdout=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list(estate.staging.glob("drtests-*/root/*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        short = estate.drtests("run", "app::recovery_points")
+        assert short.returncode == 1
+        (estate.root / "go").touch()
+        assert long.wait(timeout=60) == 0
+    finally:
+        long.kill()
+    listed = json.loads(estate.drtests("actions", "--json").stdout)["actions"]
+    assert [item["drill"] for item in listed] == ["app::recovery_points"]
+    estate.drtests("run", "app::integrity")
+    listed = json.loads(estate.drtests("actions", "--json").stdout)["actions"]
+    assert [item["drill"] for item in listed] == ["app::recovery_points"]
