@@ -58,6 +58,8 @@ def _environment(timezone: str) -> Environment:
         "shell": shlex.join,
         "shown": _shown,
         "mark": _MARKS.__getitem__,
+        # As people call it: what stands behind the system in the drill's id.
+        "drill_name": lambda drill: drill.id.partition("::")[2].replace("_", " "),
         "words": lambda text: str(text).replace("_", " "),
     }
     return environment
