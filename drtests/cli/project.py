@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.table import Table
 from drtests.cli.common import console, json_option, print_json, project_at, project_option
 from drtests.cli.planning import planned
 from drtests.cli.scaffold import write_scaffold
-from drtests.declarations.schemas import schemas
+from drtests.declarations.schemas import write_schemas
 from drtests.model.units import format_duration
 
 
@@ -112,7 +111,5 @@ def _cell(value: Any) -> str:
 def schema(directory: Path) -> None:
     """Write the JSON Schemas of the declarations into DIRECTORY, for editors."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, content in schemas().items():
-        file = directory / f"{name}.schema.json"
-        file.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    for file in write_schemas(directory):
         click.echo(f"wrote {file}")

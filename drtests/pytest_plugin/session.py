@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ class Session:
             options=Options(options.drtests_point, options.drtests_seed, options.drtests_lock_timeout),
             listener=listener,
         )
-        if not self.worker:
+        if not self.worker and threading.current_thread() is threading.main_thread():
             # A scheduler's stop must clean up as Ctrl-C does.
             self._terminate = signal.signal(signal.SIGTERM, _interrupt)
 
