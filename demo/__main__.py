@@ -18,8 +18,9 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=["play", "serve"], default="play")
     parser.add_argument("--directory", type=Path, default=Path(".demo"), help="where it is built (default: .demo)")
     given = parser.parse_args()
-    # As Ctrl-C, so that servers are stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both stop servers on the way out, also where a script started us in the background (SIGINT ignored).
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return serve(given.directory) if given.what == "serve" else play(given.directory)
     except (DemoError, DrtestsError) as error:

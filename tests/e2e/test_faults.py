@@ -33,7 +33,7 @@ def estate(tmp_path: Path, request: pytest.FixtureRequest, restic_needed: None) 
     return made
 
 
-def grow(estate: Estate, megabytes: int = 160) -> None:
+def grow(estate: Estate, megabytes: int = 64) -> None:
     for number in range(megabytes // 8):
         (estate.data / f"large{number}").write_bytes(os.urandom(8 * 1024 * 1024))
     estate.backup()

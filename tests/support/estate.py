@@ -122,7 +122,7 @@ class Estate:
     def init_repository(self) -> None:
         self.run_restic("init")
 
-    def history(self, days: int = 3) -> None:
+    def history(self, days: int = 1) -> None:
         """A repository with a backup for each of the last days, and one of five minutes ago."""
         self.init_repository()
         for day in range(days, 0, -1):
@@ -168,7 +168,7 @@ class Estate:
 
 
 def make_estate(root: Path, restic: str | None = None) -> Estate:
-    """An estate with data and four backups, declarations written."""
+    """An estate with data and two backups, declarations written."""
     program = restic or shutil.which("restic")
     if program is None:
         raise RuntimeError("restic is not installed: apt-get install restic")
