@@ -7,11 +7,14 @@ import os
 import posixpath
 import re
 import shlex
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
+from drtests.declarations.load import load_texts
 from drtests.declarations.schemas import file_name, schemas, text_of
-from drtests.errors import UsageError
+from drtests.errors import ConfigurationError, Diagnostic, UsageError
 
 DEFAULT_PATH = "srv/data"
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./ -]*(?::[A-Za-z0-9_./-]+)*")
@@ -37,7 +40,9 @@ def write_scaffold(
     `path` is a path inside the backup that checks look at, as it was in
     production. Raises UsageError, before anything is written, when one of the
     files exists already, when a value cannot stand in a file, or when
-    `password` is no reference.
+    `password` is no reference; ConfigurationError when the declarations would
+    be refused, such as for a staging that overlaps the repository. What was
+    written before a disk fails is removed again.
     """
     contents = _contents(organisation, repository, password, staging, path)
     taken = [name for name in contents if os.path.lexists(directory / name)]
@@ -47,19 +52,45 @@ def write_scaffold(
             where=str(directory),
             mend="name an empty folder, or move them away; nothing was written",
         )
+    _refuse_unusable(directory, contents)
     written: list[Path] = []
+    made: list[Path] = []
+    file = directory
     try:
         for name, content in contents.items():
             file = directory / name
-            file.parent.mkdir(parents=True, exist_ok=True)
+            missing = [folder for folder in reversed(file.parents) if not folder.exists()]
+            for folder in missing:
+                folder.mkdir()
+                made.append(folder)
             # "x": a file that has come since we looked is not overwritten either.
             with file.open("x", encoding="utf-8") as out:
+                written.append(file)
                 out.write(content)
-            written.append(file)
     except OSError as error:
-        mend = "choose a folder that you may write to"
-        raise UsageError(f"{error.filename} cannot be written: {error.strerror}", mend=mend) from error
+        _remove(written, made)
+        mend = "choose a folder that you may write to; nothing was left behind"
+        raise UsageError(f"{error.filename or file} cannot be written: {error.strerror}", mend=mend) from error
     return written
+
+
+def _refuse_unusable(directory: Path, contents: Mapping[str, str]) -> None:
+    """Raises ConfigurationError; it names no lines, since the files are not there for people to look at."""
+    try:
+        load_texts(directory, {name: text for name, text in contents.items() if name.endswith(".yaml")})
+    except ConfigurationError as error:
+        mend = "give other values to `drtests init`; nothing was written"
+        told = [Diagnostic(d.what, "", f"{d.mend}; {mend}" if d.mend else mend) for d in error.diagnostics()]
+        raise ConfigurationError(told) from None
+
+
+def _remove(files: list[Path], folders: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+    for folder in reversed(folders):
+        # Somebody else may have put something there meanwhile.
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _contents(organisation: str, repository: str, password: str, staging: str, path: str | None) -> dict[str, str]:

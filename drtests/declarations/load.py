@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -35,8 +35,19 @@ _ID: TypeAdapter[str] = TypeAdapter(Id)
 
 def load_project(root: Path) -> Project:
     """The project whose `targets/` is in `root`. Reads files only. Raises ConfigurationError with every problem."""
+    return _loaded(_Reader(root.resolve()))
+
+
+def load_texts(root: Path, texts: Mapping[str, str]) -> Project:
+    """The project that `root` would hold if these files, by their paths below it, were all that is there.
+
+    Nothing is read or written. Raises ConfigurationError as `load_project` does.
+    """
+    return _loaded(_TextReader(root.resolve(), texts))
+
+
+def _loaded(reader: _Reader) -> Project:
     with _no_collection():
-        reader = _Reader(root.resolve())
         declared = reader.read()
         problems = list(reader.problems)
         for rule in (*RULES, disposable, stagings_apart):
@@ -81,10 +92,7 @@ class _Reader:
         self.sources: dict[str, Source] = {}
 
     def read(self) -> Declared:
-        targets = self.root / TARGETS
-        if not targets.is_dir():
-            what = f"there is no folder {TARGETS}/ in {self.root}"
-            raise ConfigurationError([Diagnostic(what, mend="start with `drtests init`, or name another project")])
+        self._begin()
         bia = self._file("bia", Path(TARGETS, "bia.yaml"), Bia)
         estate = self._file("estate", Path(TARGETS, "estate.yaml"), Estate)
         systems: dict[str, System] = {}
@@ -95,6 +103,11 @@ class _Reader:
             if system is not None:
                 systems[name] = system
         return Declared(self.root, bia, estate, systems, frozenset(known), self.sources)
+
+    def _begin(self) -> None:
+        if not (self.root / TARGETS).is_dir():
+            what = f"there is no folder {TARGETS}/ in {self.root}"
+            raise ConfigurationError([Diagnostic(what, mend="start with `drtests init`, or name another project")])
 
     def _file(self, key: str, path: Path, model: type[_Model]) -> _Model | None:
         data = self._bytes(path)
@@ -183,6 +196,25 @@ class _Reader:
         elif "did you mean" in did_you_mean(ending.lower(), ENDINGS):
             what = f"a file with the ending {ending!r} is not read"
             self.problems.append(Diagnostic(what, path.as_posix(), "rename it to end in .yaml"))
+
+
+class _TextReader(_Reader):
+    """Takes what is given for what is on disk."""
+
+    def __init__(self, root: Path, texts: Mapping[str, str]) -> None:
+        super().__init__(root)
+        self._texts = texts
+
+    def _begin(self) -> None: ...
+
+    def _bytes(self, path: Path) -> bytes | None:
+        return self._texts[path.as_posix()].encode()
+
+    def _system_files(self) -> Iterator[tuple[str, Path]]:
+        for name in sorted(self._texts):
+            path = Path(name)
+            if path.parent == Path(TARGETS, SYSTEMS) and path.suffix in ENDINGS:
+                yield path.stem, path
 
 
 _EXAMPLE = "the example that `drtests init` writes"

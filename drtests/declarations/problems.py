@@ -97,6 +97,8 @@ def _tell_union(union: Path, found: Sequence[_Found], model: type[BaseModel], so
     if len(meant) == 1:
         return _tell(meant[0], model, source, base)
     place = base + union
+    if place and _value_at(source.value, place) is None:
+        return source.wrong(place, f"{str(place[-1])!r} is empty", "give it a value, or remove the key")
     shown = _shown(_value_at(source.value, place), place)
     forms = sorted({_wanted(one.details) for one in found if one not in deeper})
     return source.wrong(place, f"{shown}none of the forms allowed here", f"give {' or '.join(forms)}")

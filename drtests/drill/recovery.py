@@ -102,8 +102,10 @@ def recover(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | No
             # Before anything is made, so that whatever happens from here on is cleaned up.
             stack.callback(_clean_up, this, path, place)
             take(path, place, mark, this.host)
+            found = _engine(this, place.cache)
+            found.version()
         with log.phase("restore"):
-            _restore(this, place, choice)
+            _restore(this, found, place, choice)
         with log.phase("start"):
             run_steps(system.start, this.host, place, log, this.services)
         with log.phase("verify"):
@@ -148,7 +150,7 @@ def _locate(this: _Recovery, wanted: Point, now: datetime, moment: datetime) -> 
     return choice, moment
 
 
-def _restore(this: _Recovery, place: Slot, choice: Choice) -> None:
+def _restore(this: _Recovery, found: Engine, place: Slot, choice: Choice) -> None:
     restore = this.context.project.systems[this.plan.system].restore
     written = [this.context.clock.monotonic()]
 
@@ -163,7 +165,7 @@ def _restore(this: _Recovery, place: Slot, choice: Choice) -> None:
             written[0] = this.context.clock.monotonic()
             this.log.write(e.PROGRESS, **told)
 
-    result = _engine(this, place.cache).restore(
+    result = found.restore(
         choice.point,
         place.root,
         include=restore.include,

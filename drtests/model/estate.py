@@ -50,8 +50,12 @@ class Host(Declaration):
     site: Id | None = None
 
 
+# A user, which may be empty, and a password, which may hold `/`; but no port, nor an IPv6 address.
+_CREDENTIALS = re.compile(r"://[^/@:\[]*:(?!\d*/)[^@]+@")
+
+
 def _no_credentials(location: str) -> str:
-    if re.search(r"://[^/@:]+:[^/@]+@", location):
+    if _CREDENTIALS.search(location):
         raise ValueError("a password in the location would end up in argv; give it by reference under `environment`")
     return location
 

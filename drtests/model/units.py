@@ -21,10 +21,14 @@ _BYTES = {
     **{f"{p}iB": 1024**n for n, p in enumerate("KMGT", 1)},
 }
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_LONGEST = timedelta(days=36525)
+_LARGEST = 1024**6
+_YEARS = range(1900, 2500)
+"""Beyond these it is a slip of the pen, and sums of them could not be reckoned with."""
 
 
 def parse_duration(value: object) -> timedelta:
-    """`4h`, `15m`, `1d`, `1h30m`, `90s`, `2w`. Raises ValueError without a unit."""
+    """`4h`, `15m`, `1d`, `1h30m`, `90s`, `2w`. Raises ValueError without a unit, or beyond 100 years."""
     if isinstance(value, timedelta):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
@@ -32,8 +36,19 @@ def parse_duration(value: object) -> timedelta:
     text = str(value).strip()
     if not _DURATION.fullmatch(text):
         hint = " (a number without a unit)" if re.fullmatch(r"\d+(\.\d+)?", text) else ""
-        raise ValueError(f"{text!r} is not a duration{hint}; write e.g. 30s, 15m, 4h, 1d, 1h30m or 2w")
-    return timedelta(seconds=sum(float(n) * _SECONDS[u] for n, u in _DURATION_PART.findall(text)))
+        raise ValueError(f"{_said(value)} is not a duration{hint}; write e.g. 30s, 15m, 4h, 1d, 1h30m or 2w")
+    seconds = sum(float(n) * _SECONDS[u] for n, u in _DURATION_PART.findall(text))
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"{_said(value)} is longer than 100 years; look at the number and its unit")
+    return timedelta(seconds=seconds)
+
+
+def _said(value: object) -> str:
+    """As the person wrote it; of lists and mappings only what they are."""
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def format_duration(seconds: float) -> str:
@@ -56,13 +71,16 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_size(value: object) -> int:
-    """`512MiB`, `1.5GB`, `20kB` in bytes. Raises ValueError without a unit."""
+    """`512MiB`, `1.5GB`, `20kB` in bytes. Raises ValueError without a unit, or beyond 1 EiB."""
     if isinstance(value, int) and not isinstance(value, bool) and value == 0:
         return 0
     match = _SIZE.fullmatch(str(value).strip())
     if not match or match[2] not in _BYTES:
-        raise ValueError(f"{str(value)!r} is not a size; write e.g. 500B, 20kB, 512MiB or 1.5GB")
-    return int(float(match[1]) * _BYTES[match[2]])
+        raise ValueError(f"{_said(value)} is not a size; write e.g. 500B, 20kB, 512MiB or 1.5GB")
+    size = float(match[1]) * _BYTES[match[2]]
+    if size > _LARGEST:
+        raise ValueError(f"{_said(value)} is larger than 1 EiB; look at the number and its unit")
+    return int(size)
 
 
 def format_size(count: float) -> str:
@@ -75,16 +93,18 @@ def format_size(count: float) -> str:
 
 
 def parse_instant(value: object) -> datetime:
-    """ISO 8601 with an explicit zone. Raises ValueError for a time of no zone."""
+    """ISO 8601 with an explicit zone. Raises ValueError for a time of no zone, or before 1900 or after 2499."""
     if isinstance(value, datetime):
         moment = value
     else:
         try:
             moment = datetime.fromisoformat(str(value).strip())
         except ValueError:
-            raise ValueError(f"{str(value)!r} is not a time; write e.g. 2026-03-01T04:00:00+01:00") from None
+            raise ValueError(f"{_said(value)} is not a time; write e.g. 2026-03-01T04:00:00+01:00") from None
     if moment.tzinfo is None:
-        raise ValueError(f"{str(value)!r} has no time zone; add Z or an offset such as +01:00")
+        raise ValueError(f"{_said(value)} has no time zone; add Z or an offset such as +01:00")
+    if moment.year not in _YEARS:
+        raise ValueError(f"{_said(value)} is not a time of these centuries; look at the year")
     return moment
 
 
