@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from drtests.declarations.checks import build_checks
-from drtests.declarations.load import load_project
+from drtests.declarations.load import load_project, load_texts
 from drtests.errors import ConfigurationError, Diagnostic
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -116,6 +116,13 @@ CASES: dict[str, Case] = {
     "missing key": ("bia", "    owner: anna\n", "", "bia:3:5", "'owner' is missing", "owner"),
     "no unit": ("bia", "rto: 4h", "rto: 4", "bia:7:10", "'4' is not a duration (a number without a unit)", "4h"),
     "empty value": ("bia", "rto: 4h", "rto:", "bia:7:9", "'rto' is empty", "give it a value"),
+    "beyond all reckoning": ("bia", "mtpd: 2d", "mtpd: 99999999999w", "bia:6:11",
+                             "'99999999999w' is longer than 100 years", "its unit"),
+    "a list for a duration": ("bia", "rto: 4h", "rto: [~]", "bia:7:5", "a list is not a duration", "4h"),
+    "empty, where several forms are allowed": (
+        "records", "- files: {path: srv, min_count: 3}", '- http: {url: "http://[::1]/", status: }',
+        "records:17:42", "'status' is empty", "give it a value",
+    ),
     "enumeration": (
         "bia", "rto: 4h", "rto: 4h\n    criticality: hihg", "bia:8:18",
         "'hihg' is not allowed here", "did you mean 'high'? allowed here: low, medium, high, critical",
@@ -134,6 +141,14 @@ CASES: dict[str, Case] = {
                           "estate:4:1", "'people' holds 0", "at least 1"),
     "credentials in a location": (
         "estate", "repositories/nas\n", "rest:http://joe:hunter2@nas/\n", "estate:11:15",
+        "a password in the location would end up in argv", "by reference",
+    ),
+    "credentials without a user": (
+        "estate", "repositories/nas\n", "rest:https://:hunter2@nas/\n", "estate:11:15",
+        "a password in the location would end up in argv", "by reference",
+    ),
+    "credentials with a slash": (
+        "estate", "repositories/nas\n", "s3:https://joe:hun/hunter2@nas/\n", "estate:11:15",
         "a password in the location would end up in argv", "by reference",
     ),
     "a bare password": ("estate", "env:RESTIC_PASSWORD", "hunter2", "estate:12:15",
@@ -310,6 +325,36 @@ def test_every_file_that_cannot_be_read_is_told(
     told = [problem for problem in found if what in problem.what]
     assert [problem.where for problem in told] == [f"targets/{where}"], found
     assert mend in told[0].mend
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "rest:https://joe@nas:8000/a@b",
+        "rest:http://[::1]:8000/a@b",
+        "rest:http://nas:8000/joe@school",
+        "s3:http://127.0.0.1:9000/bucket/x",
+        "s3:s3.amazonaws.com/bucket",
+        "sftp:joe@nas:/srv/restic",
+        "sftp://joe@nas:2222//srv/restic",
+        "/srv/a:b@c",
+    ],
+)
+def test_locations_without_a_password(tmp_path: Path, location: str) -> None:
+    estate = ESTATE.replace("repositories/nas", f'"{location}"')
+    assert load_project(write(tmp_path, TEXTS | {"estate.yaml": estate})).estate.repositories[0].location == location
+
+
+def test_texts_are_judged_as_files_are(tmp_path: Path) -> None:
+    texts = {f"targets/{name}": text for name, text in TEXTS.items()}
+    here = load_texts(tmp_path, texts)
+    assert not list(tmp_path.iterdir())
+    assert here == load_project(write(tmp_path, TEXTS))
+    for name in ("unknown key", "staging is a source", "no such owner", "wrong option of a check"):
+        changed = spoilt(*CASES[name][:3])
+        with pytest.raises(ConfigurationError) as caught:
+            load_texts(tmp_path, {f"targets/{file}": text for file, text in changed.items()})
+        assert tuple(caught.value.diagnostics()) == problems(write(tmp_path, changed))
 
 
 def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from drtests.cli.scaffold import write_scaffold
 from drtests.declarations.load import load_project
 from drtests.declarations.yamltext import parse
-from drtests.errors import UsageError
+from drtests.errors import ConfigurationError, UsageError
 
 GIVEN = {
     "organisation": "OSG De Vliet",
@@ -84,6 +84,44 @@ def test_what_is_commented_out_is_right_too(tmp_path: Path) -> None:
     assert (len(system.manual), len(system.restore.include)) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "s3:http://127.0.0.1:9000/bucket/x",
+        "sftp:joe@nas:/srv/restic",
+        "sftp:joe@nas:/a b # c",
+        "rest:https://nas:8000/",
+    ],
+)
+def test_any_location(tmp_path: Path, location: str) -> None:
+    write(tmp_path, repository=location)
+    assert load_project(tmp_path).estate.repositories[0].location == location
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"staging": "/srv/backups/restic/x"}, "is inside repository 'backups'"),
+        ({"staging": "/srv/backups"}, "contains repository 'backups'"),
+        ({"repository": "local:/r", "staging": "/r"}, "is repository 'backups'"),
+        ({"repository": "r", "staging": "./x/../r"}, "is repository 'backups'"),
+        ({"staging": "."}, "contains the declarations"),
+        ({"path": "/"}, "is inside production data"),
+        ({"path": GIVEN["staging"] + "/x"}, "contains production data"),
+        ({"repository": "rest:https://joe:hunter2@nas/"}, "a password in the location"),
+    ],
+)
+def test_what_would_be_refused_is_not_written(tmp_path: Path, changed: dict[str, str], what: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        write_scaffold(tmp_path / "new", **{**GIVEN, **changed})
+    told = "\n".join(map(str, caught.value.diagnostics()))
+    assert what in told
+    assert "nothing was written" in told
+    assert "hunter2" not in told
+    assert "estate.yaml:" not in told
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("taken", ["conftest.py", "targets/bia.yaml", "targets/.schemas/bia.schema.json"])
 def test_nothing_is_overwritten(tmp_path: Path, taken: str) -> None:
     file = tmp_path / taken
@@ -106,6 +144,15 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         write(tmp_path / "file" / "below")
+
+
+def test_what_was_begun_is_removed(tmp_path: Path) -> None:
+    """Here targets/ cannot be made, after conftest.py was written."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "targets").write_text("mine")
+    with pytest.raises(UsageError, match="cannot be written"):
+        write(tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["targets"]
 
 
 @pytest.mark.parametrize("password", ["hunter2", "env:", "plain:hunter2", "env:A\nB"])

@@ -39,6 +39,19 @@ def test_what_is_no_duration(text: object) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["36525.1d", "99999999999w", "9" * 400 + "h"])
+def test_durations_beyond_reckoning(text: str) -> None:
+    with pytest.raises(ValueError, match="is longer than 100 years"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(("value", "said"), [([None], "a list"), ({"a": None}, "a mapping"), (True, "'true'")])
+def test_what_is_wrong_is_told_as_it_was_written(value: object, said: str) -> None:
+    for parse in (parse_duration, parse_size, parse_instant):
+        with pytest.raises(ValueError, match=f"^{said} is not a "):
+            parse(value)
+
+
 def test_a_missing_unit_is_named() -> None:
     with pytest.raises(ValueError, match=r"'4' is not a duration \(a number without a unit\)"):
         parse_duration(4)
@@ -76,6 +89,12 @@ def test_what_is_no_size(text: object) -> None:
         parse_size(text)
 
 
+@pytest.mark.parametrize("text", ["1048577TiB", "9" * 400 + "GB"])
+def test_sizes_beyond_reckoning(text: str) -> None:
+    with pytest.raises(ValueError, match="is larger than 1 EiB"):
+        parse_size(text)
+
+
 @given(st.integers(0, 1023), st.sampled_from(["B", "KiB", "MiB", "GiB", "TiB"]))
 def test_sizes_can_be_read_again(count: int, unit: str) -> None:
     size = parse_size(f"{count}{unit}")
@@ -94,6 +113,8 @@ def test_instants(text: str) -> None:
         ("2026-03-01", "no time zone"),
         ("yesterday", "not a time"),
         (4, "not a time"),
+        ("0001-01-01T00:00:00+01:00", "not a time of these centuries"),
+        ("9999-12-31T23:59:59-10:00", "not a time of these centuries"),
     ],
 )
 def test_what_is_no_instant(text: object, why: str) -> None:
