@@ -46,7 +46,8 @@ class Body:
     """A Python recovery test: run as one more check on what was recovered. `declared` runs the YAML's checks too."""
 
     title: str
-    run: Callable[[Recovered], Judgement]
+    run: Callable[[Recovered], tuple[Judgement, bool]]
+    """Also says whether the test looked at what was restored."""
     declared: bool = True
     point: str | None = None
 
@@ -115,6 +116,8 @@ def recover(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | No
             verify(checks, recovered.resources, recovered.objective, log)
             if body:
                 _run_body(body, recovered)
+            for error in this.services.died():
+                log.problem(error)
 
 
 def _engine(this: _Recovery, cache: str | None) -> Engine:
@@ -183,12 +186,12 @@ def _restore(this: _Recovery, found: Engine, place: Slot, choice: Choice) -> Non
 def _run_body(body: Body, recovered: Recovered) -> None:
     log, clock = recovered.log, recovered.resources.clock
     began = clock.monotonic()
-    told = body.run(recovered)
+    told, looked = body.run(recovered)
     log.write(
         e.CHECK_JUDGED,
         kind=PYTHON,
         title=body.title,
-        proves_data=True,
+        proves_data=looked,
         verdict=told.verdict,
         reason=told.reason,
         mend=told.mend,

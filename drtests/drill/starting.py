@@ -24,6 +24,16 @@ class Services:
 
     running: list[tuple[str, Service]] = field(default_factory=list)
 
+    def died(self) -> Iterator[DrtestsError]:
+        """Services that were up and are no longer, though nobody stopped them."""
+        for name, service in self.running:
+            code = service.exit_code()
+            if code is not None:
+                yield HostError(
+                    f"service {name!r} ended with exit code {code} while it was being checked",
+                    mend=f"see why it does not stay up; it printed: {_tail(service.output()) or 'nothing'}",
+                )
+
     def stop(self) -> Iterator[tuple[str, DrtestsError]]:
         """Stops all; yields those that could not be."""
         while self.running:

@@ -34,6 +34,7 @@ class Recovery:
 
     def __init__(self) -> None:
         self._recovered: Recovered | None = None
+        self._looked = False
 
     def _now(self) -> Recovered:
         if self._recovered is None:
@@ -61,11 +62,13 @@ class Recovery:
     @property
     def host(self) -> Host:
         """Where it was restored."""
+        self._looked = True
         return self._now().resources.host
 
     @property
     def root(self) -> str:
         """The restored tree, as a path on the host."""
+        self._looked = True
         return self._now().resources.root
 
     def path(self, relative: str = ".") -> Path:
@@ -122,11 +125,11 @@ def call(item: pytest.Function) -> None:
     arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
     handles = [value for value in arguments.values() if isinstance(value, Recovery)]
 
-    def run(recovered: Recovered) -> Judgement:
+    def run(recovered: Recovered) -> tuple[Judgement, bool]:
         for handle in handles:
             handle._recovered = recovered
         try:
-            return _judged(item, arguments)
+            return _judged(item, arguments), any(handle._looked for handle in handles)
         finally:
             for handle in handles:
                 handle._recovered = None

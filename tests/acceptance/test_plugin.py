@@ -162,6 +162,10 @@ def test_marked_skip(recovery):
 @pytest.mark.recovery("app", point="random:30d", checks=False)
 def test_random(recovery):
     assert recovery.path("{restored}").is_dir()
+
+@pytest.mark.recovery("app", checks=False)
+def test_looks_at_nothing(recovery):
+    pass
 """
 
 
@@ -176,6 +180,7 @@ def test_python_tests_walk_the_same_phases(pytester: pytest.Pytester, estate: Es
         "app::test_skips": "INCONCLUSIVE",
         "app::test_marked_skip": "INCONCLUSIVE",
         "app::test_random": "MET",
+        "app::test_looks_at_nothing": "INCONCLUSIVE",
     }
     drills = {drill["id"]: drill for drill in record(estate)["drills"]}
     good = drills["app::test_good"]

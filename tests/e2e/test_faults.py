@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -236,6 +237,21 @@ def test_a_service_that_was_left_running_is_ended_and_keeps_the_drill_from_being
     assert "left running" in told["reasons"][0]
     left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if script.encode() in _read(p)]
     assert left == []
+
+
+def test_a_service_that_dies_during_the_checks_keeps_the_drill_from_being_met(estate: Estate) -> None:
+    script = "import os, socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(1.5); os._exit(7)"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ready = {"tcp": f"127.0.0.1:{port}"}
+    run = [sys.executable, "-c", script.format(port=port)]
+    estate.systems["app"]["start"] = [{"name": "web", "run": run, "background": True, "ready": ready}]
+    estate.systems["app"]["checks"].append({"command": {"run": ["sleep", "2"]}})
+    estate.write()
+    done = estate.drtests("run", "app::restore")
+    assert done.returncode == 2
+    assert "service 'web' ended with exit code 7" in drill(estate)["reasons"][0]
 
 
 def _read(path: Path) -> bytes:
