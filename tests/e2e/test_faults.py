@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.estate import Estate, make_estate
+from tests.support.estate import Estate, ago, make_estate
 from tests.support.restic import restic_programs
 
 _PATIENCE = 60.0
@@ -37,7 +37,8 @@ def estate(tmp_path: Path, request: pytest.FixtureRequest, restic_needed: None) 
 def grow(estate: Estate, megabytes: int = 64) -> None:
     for number in range(megabytes // 8):
         (estate.data / f"large{number}").write_bytes(os.urandom(8 * 1024 * 1024))
-    estate.backup()
+    # Times of snapshots are in whole seconds here: well apart from the one before.
+    estate.backup(ago(minutes=1))
 
 
 def start(estate: Estate, *arguments: str) -> subprocess.Popen[str]:
