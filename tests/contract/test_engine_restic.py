@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from drtests.model.system import Snapshots
 from drtests.protocols.engine import Engine
 from drtests.testing.engine_contract import EngineContract, Held
 from tests.support.restic import restic_version
-from tests.support.restic_lab import PASSWORD, PATIENCE, Lab, script
+from tests.support.restic_lab import PASSWORD, PATIENCE, Lab, powerless, script
 
 
 @pytest.fixture
@@ -76,14 +75,13 @@ def test_what_is_not_restic(sound: Lab) -> None:
 def test_reads_a_repository_it_may_not_write(sound: Lab, tmp_path: Path) -> None:
     """Rights count for root too, once it has none of its privileges."""
     lab = sound.copy(tmp_path)
-    drop = "setpriv --inh-caps=-all --bounding-set=-all" if os.getuid() == 0 else ""
-    powerless = script(tmp_path / "restic", f'exec {drop} {lab.program} "$@"')
+    restic, touch = powerless(tmp_path / "restic", lab.program), powerless(tmp_path / "touch", "touch")
     for path in [*lab.repository.rglob("*"), lab.repository]:
         path.chmod(0o500 if path.is_dir() else 0o400)
     try:
-        done = lab.host.run([*drop.split(), "touch", str(lab.repository / "locks" / "mine")], timeout=60)
+        done = lab.host.run([touch, str(lab.repository / "locks" / "mine")], timeout=60)
         assert done.exit_code != 0, "the repository can be written to: nothing is proved"
-        engine = lab.engine(program=powerless)
+        engine = lab.engine(program=restic)
         engine.guard()
         point = engine.recovery_points(Snapshots())[-1]
         assert engine.statistics(point, PATIENCE).bytes > 0
@@ -106,3 +104,22 @@ def test_works_with_a_cache_of_its_own(sound: Lab, tmp_path: Path) -> None:
     assert len(ResticEngine(context).recovery_points(Snapshots())) == len(sound.held)
     assert any((tmp_path / "cache").iterdir())
     assert sound.fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RESTIC_PASSWORD_FILE", "/no/such/file"),
+        ("RESTIC_PASSWORD_COMMAND", "echo another-password"),
+        ("RESTIC_PASSWORD", "another-password"),
+        ("RESTIC_REPOSITORY", "/no/such/repository"),
+        ("RESTIC_REPOSITORY_FILE", "/no/such/file"),
+        ("RESTIC_HOST", "no-such-host"),
+        ("RESTIC_KEY_HINT", "0123abcd"),
+    ],
+)
+def test_what_is_declared_counts_whatever_the_shell_has(
+    sound: Lab, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert len(sound.engine().recovery_points(Snapshots())) == len(sound.held)

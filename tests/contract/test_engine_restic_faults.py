@@ -7,10 +7,12 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -22,12 +24,27 @@ from drtests.errors import (
     EngineTimeout,
     RepositoryDamaged,
     RepositoryLocked,
+    RepositoryMissing,
     RepositoryUnreachable,
 )
+from drtests.hosts.local import LocalHost
+from drtests.model.estate import Host as HostDeclaration
 from drtests.model.system import Snapshots
 from drtests.protocols.engine import RecoveryPoint
+from drtests.protocols.host import CommandResult, LineSink
 from drtests.testing.host_contract import eventually
-from tests.support.restic_lab import BIG, PASSWORD, PATIENCE, Lab, damage, hang, processes_with, release, shorten
+from tests.support.restic_lab import (
+    BIG,
+    PASSWORD,
+    PATIENCE,
+    Lab,
+    damage,
+    hang,
+    powerless,
+    processes_with,
+    release,
+    shorten,
+)
 
 OLD = (0, 17)
 """Releases before it read a pack that is gone again and again, for most of a minute."""
@@ -73,6 +90,35 @@ def told(error: EngineError) -> str:
     return said.what
 
 
+class Listening(LocalHost):
+    """Keeps what commands say while they say it."""
+
+    heard: ClassVar[list[str]] = []
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        on_line: LineSink | None = None,
+    ) -> CommandResult:
+        def line(stream: str, text: str) -> None:
+            self.heard.append(text)
+            if on_line is not None:
+                on_line(stream, text)
+
+        return super().run(argv, timeout=timeout, stdin=stdin, env=env, cwd=cwd, on_line=line)
+
+
+@pytest.fixture
+def listening(lab: Lab) -> Lab:
+    Listening.heard.clear()
+    return replace(lab, host=Listening(HostDeclaration(id="local")))
+
+
 def test_storage_that_hangs(lab: Lab, out: str) -> None:
     engine = lab.engine()
     point = big_point(lab, engine)
@@ -113,9 +159,76 @@ def test_repository_vanishes_while_it_restores(lab: Lab, out: str, threads: Thre
     release(lab.root / "gone" / pack.relative_to(lab.repository), restoring.done)
     with pytest.raises(EngineError) as caught:
         restoring.result(PATIENCE)
-    assert type(caught.value) is (EngineTimeout if old else RepositoryDamaged)
+    assert type(caught.value) is (EngineTimeout if old else RepositoryMissing), "what is gone is not damaged"
     assert "no such file" in told(caught.value)
     ended(lab)
+
+
+def test_repository_vanishes_while_it_is_read_back(listening: Lab, threads: ThreadPoolExecutor) -> None:
+    lab, engine = listening, listening.engine()
+    pack = hang(lab.largest_pack())
+    old = lab.version < OLD
+    reading = threads.submit(engine.verify, 1, 1, 8 if old else PATIENCE)
+    eventually(lambda: says("read all data"), "nothing is read", PATIENCE)
+    lab.repository.rename(lab.root / "gone")
+    release(lab.root / "gone" / pack.relative_to(lab.repository), reading.done)
+    with pytest.raises(EngineError) as caught:
+        reading.result(PATIENCE)
+    assert type(caught.value) is (EngineTimeout if old else RepositoryMissing), "what is gone is not damaged"
+    assert "no such file" in told(caught.value)
+    ended(lab)
+
+
+def test_storage_that_does_not_let_a_pack_be_read_is_not_damaged(lab: Lab, out: str, tmp_path: Path) -> None:
+    lab.largest_pack().chmod(0)
+    old = lab.version < OLD
+    engine = lab.engine(program=powerless(tmp_path / "restic", lab.program))
+    with pytest.raises(EngineError) as caught:
+        engine.verify(1, 1, 4 if old else PATIENCE)
+    assert type(caught.value) is (EngineTimeout if old else RepositoryUnreachable)
+    assert "permission denied" in told(caught.value)
+    with pytest.raises(EngineError) as caught:
+        engine.restore(big_point(lab, engine), out, timeout=4 if old else PATIENCE)
+    assert type(caught.value) is (EngineTimeout if old else RepositoryUnreachable)
+
+
+def says(text: str) -> bool:
+    return any(text in line for line in Listening.heard)
+
+
+def stop(lab: Lab, pack: Path, number: signal.Signals, done: Callable[[], bool]) -> None:
+    """Tells restic to stop while it waits for a pack, and lets it read nothing once it heard."""
+    for pid in processes_with(str(lab.repository)):
+        os.kill(pid, number)
+    eventually(lambda: done() or says("signal"), "it does not listen", PATIENCE)
+    release(pack, done)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_while_it_restores(
+    listening: Lab, out: str, threads: ThreadPoolExecutor, number: signal.Signals
+) -> None:
+    engine = listening.engine()
+    point = big_point(listening, engine)
+    pack = hang(listening.largest_pack())
+    restoring = threads.submit(engine.restore, point, out, timeout=PATIENCE)
+    started(out)
+    stop(listening, pack, number, restoring.done)
+    with pytest.raises(EngineKilled) as caught:
+        restoring.result(PATIENCE)
+    told(caught.value)
+    ended(listening)
+
+
+def test_told_to_stop_while_it_reads_back(listening: Lab, threads: ThreadPoolExecutor) -> None:
+    pack = hang(listening.largest_pack())
+    reading = threads.submit(listening.engine().verify, 1, 1, PATIENCE)
+    eventually(lambda: says("read all data"), "nothing is read", PATIENCE)
+    stop(listening, pack, signal.SIGTERM, reading.done)
+    with pytest.raises(EngineKilled) as caught:
+        reading.result(PATIENCE)
+    told(caught.value)
+    ended(listening)
 
 
 def test_damaged_pack(lab: Lab, out: str) -> None:

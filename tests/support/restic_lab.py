@@ -147,6 +147,12 @@ def release(pack: Path, until: Callable[[], bool]) -> None:
     eventually(let_go, "the reader does not end", PATIENCE)
 
 
+def powerless(path: Path, program: str) -> str:
+    """The program, without root's privileges: rights count for it."""
+    drop = "setpriv --inh-caps=-all --bounding-set=-all" if os.getuid() == 0 else ""
+    return script(path, f'exec {drop} {program} "$@"')
+
+
 def processes_with(text: str) -> dict[int, list[str]]:
     """Command lines of all processes that have the text in theirs."""
     found: dict[int, list[str]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drtests.engines.restic.failures import failure
+from drtests.engines.restic.failures import failure, unread
 from drtests.errors import (
     DiskFull,
     EngineError,
@@ -77,6 +77,11 @@ CASES = [
         RepositoryUnreachable,
     ),
     (1, "unable to open config file: Stat: Access Denied.", RepositoryUnreachable),
+    (1, "Load(<key/5d88800c30>, 0, 0): unexpected HTTP response (503): 503 Service Unavailable", RepositoryUnreachable),
+    (1, "Load(<data/5d88800c30>, 1503 , 0): ciphertext verification failed", RepositoryDamaged),
+    (130, "context canceled; signal terminated received, cleaning up", EngineKilled),
+    (130, "", EngineKilled),
+    (1, "signal terminated received; There were 5 errors; ReadFull(<data/677d>): file is too short", EngineKilled),
     (1, "unable to open config file: stat /srv/nas/config: permission denied", RepositoryUnreachable),
 ]
 
@@ -86,13 +91,14 @@ def test_kind(code: int, told: str, kind: type[EngineError]) -> None:
     error = failure(code, told, "repository 'nas' (/srv/nas)", "restoring")
     assert type(error) is kind, error
     assert told in error.what
+    assert "signal" in error.what or type(error) is not EngineKilled
     assert error.where == "repository 'nas' (/srv/nas)"
     assert error.mend
 
 
 def test_every_kind_is_told_apart() -> None:
     """A table that gave all the same answer would be no table."""
-    assert len({kind for _, _, kind in CASES}) == 8
+    assert len({kind for _, _, kind in CASES}) == 9
 
 
 def test_signal() -> None:
@@ -113,3 +119,23 @@ def test_permanent_or_worth_another_try() -> None:
     assert not failure(1, "connection refused", "", "listing").permanent
     assert not failure(11, "", "", "listing").permanent
     assert failure(12, "", "", "listing").permanent
+
+
+REFUSED_014 = (
+    f"pack b2ac4d2a failed to download: StreamPack: open c/data/b2/{'b2ac4d2a' * 8}: permission denied",
+    "Fatal: repository contains errors",
+)
+GONE_018 = (
+    'download error: Get "http://127.0.0.1:9/data/63": dial tcp 127.0.0.1:9: connect: connection refused',
+    "Fatal: repository contains errors",
+)
+BROKEN_018 = ("pack 21feb936 contains 2 errors: [blob c2dd96c1: ciphertext verification failed]",)
+
+
+@pytest.mark.parametrize(("problems", "held_back"), [(REFUSED_014, 1), (GONE_018, 1), (BROKEN_018, 0), ((), 0)])
+def test_storage_that_hands_nothing_out_is_not_damage(problems: tuple[str, ...], held_back: int) -> None:
+    assert unread(problems) == problems[:held_back]
+
+
+def test_proved_damage_is_damage_whatever_else_went_wrong() -> None:
+    assert unread([*GONE_018, *BROKEN_018]) == ()

@@ -156,6 +156,29 @@ def test_progress() -> None:
     assert parse.progress_of("{torn") is None
 
 
+RETRIED = "Load(<data/0367ca8749>, 3000297, 0) returned error, retrying after 552.330144ms: connection refused\n"
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "wrong"),
+    [
+        ("", "ignoring error for /src/a: ciphertext verification failed\n", True),
+        ("", "Fatal: There were 1 errors\n", True),
+        ("", '{"message_type":"error","error":{"message":"x"},"item":"/src/a"}\n', True),
+        ('{"message_type":"error","error":{"message":"x"},"item":"/src/a"}\n', "", True),
+        ('{"message_type":"status","percent_done":1}\n{"message_type":"summary"}\n', RETRIED, False),
+        ("restoring <Snapshot 95b670e5 of [/srv/There were, ignoring error]> to out\n", "", False),
+    ],
+)
+def test_any_error_counts(stdout: str, stderr: str, wrong: bool) -> None:
+    assert parse.tells_error(stdout, stderr) is wrong
+
+
+def test_what_was_tried_again_is_no_damage() -> None:
+    last = "Fatal: repository contains errors"
+    assert parse.damage_of("", f"{RETRIED}{last}\n") == (last,)
+
+
 def test_explanation_of_text() -> None:
     said = (
         "ignoring error for /src/a: ciphertext verification failed\n"
@@ -172,6 +195,14 @@ def test_explanation_of_json() -> None:
         '{"message_type":"exit_error","code":1,"message":"Fatal: There were 1 errors\\n"}\n'
     )
     assert parse.explanation("", said) == "There were 1 errors; ciphertext verification failed"
+
+
+def test_explanation_tells_of_a_signal_first() -> None:
+    said = (
+        "\x1b[2Ksignal terminated received, cleaning up\n"
+        '{"message_type":"exit_error","code":130,"message":"context canceled"}\n'
+    )
+    assert parse.explanation("", "a\nb\nc\nd\n" + said).startswith("signal terminated received; context canceled; a")
 
 
 def test_explanation_is_one_short_line() -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from drtests.engines.restic import parse
-from drtests.engines.restic.failures import failure
+from drtests.engines.restic.failures import failure, unread
 from drtests.engines.restic.watch import watch_room
 from drtests.errors import (
     CommandNotFound,
@@ -18,6 +18,7 @@ from drtests.errors import (
     EngineMissing,
     EngineTimeout,
     EngineTooOld,
+    RepositoryDamaged,
     RepositoryLocked,
 )
 from drtests.model.system import Snapshots
@@ -39,6 +40,12 @@ _STALE = timedelta(minutes=30)
 """restic refreshes its locks every five minutes and takes older ones for dead after thirty."""
 _FRAMES = "2"
 """Progress lines a second."""
+_AMBIENT = ("RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND", "RESTIC_REPOSITORY_FILE", "RESTIC_HOST")
+"""What restic would take from the host's own environment over what is declared; empty is as good as not set.
+
+The first two win over RESTIC_PASSWORD, the third cannot be had with `--repo`, and the last hides the recovery
+points of other hosts (0.17 on).
+"""
 
 
 class ResticEngine:
@@ -136,11 +143,13 @@ class ResticEngine:
             watched = watch_room(self._context.host, destination, progress)
         with watched:
             result = self._restic(arguments, timeout, line if tells and progress else None)
-        told = parse.explanation(result.stdout, result.stderr)
-        # Some errors have been seen to end with exit code 0: whatever is told as an error counts.
-        ignored = "ignoring error" in result.stderr or "There were" in told
-        if result.exit_code != 0 or ignored:
-            raise failure(result.exit_code, told, self._where, "restoring")
+        # Whatever is told as an error counts, also with exit code 0.
+        if result.exit_code != 0 or parse.tells_error(result.stdout, result.stderr):
+            told = parse.explanation(result.stdout, result.stderr)
+            error = failure(result.exit_code, told, self._where, "restoring")
+            if isinstance(error, RepositoryDamaged):
+                self._still_there()
+            raise error
         summary = next((m for m in parse.messages(result.stdout) if m["message_type"] == "summary"), {})
         size, files = summary.get("bytes_restored"), summary.get("files_restored")
         return RestoreResult(result.seconds, None if size is None else int(size), None if files is None else int(files))
@@ -153,8 +162,11 @@ class ResticEngine:
         if result.exit_code != 0:
             problems = parse.damage_of(result.stdout, result.stderr)
             told = parse.explanation(result.stdout, result.stderr)
-            if "repository contains errors" not in told or not problems:
+            if "repository contains errors" not in told or not problems or parse.SIGNAL.match(told):
                 raise failure(result.exit_code, told, self._where, "reading data back")
+            if held_back := unread(problems):
+                raise failure(result.exit_code, "; ".join(held_back[:3]), self._where, "reading data back")
+            self._still_there()
         return IntegrityResult(part, parts, result.seconds, problems, read, total)
 
     def statistics(self, point: RecoveryPoint, timeout: float) -> Statistics:
@@ -165,6 +177,10 @@ class ResticEngine:
             # A snapshot that is not there is skipped, with exit code 0.
             raise failure(1, f"no matching ID found for {point.id}", self._where, "asking for statistics")
         return found
+
+    def _still_there(self) -> None:
+        """Storage that went away in the middle looks like data that is missing; raises what fits when it did."""
+        self._ask(["cat", "config"], "seeing whether the repository is still there")
 
     @property
     def _small(self) -> float:
@@ -196,7 +212,7 @@ class ResticEngine:
                 on_line(stream, text)
 
         sink: Callable[[str, str], None] = line
-        environment = {**self._context.environment, "RESTIC_PROGRESS_FPS": _FRAMES}
+        environment = {**dict.fromkeys(_AMBIENT, ""), **self._context.environment, "RESTIC_PROGRESS_FPS": _FRAMES}
         try:
             return self._context.host.run(command, timeout=timeout, env=environment, on_line=sink)
         except CommandNotFound as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+from drtests.engines.restic.parse import SIGNAL
 from drtests.errors import (
     DiskFull,
     EngineError,
@@ -46,8 +48,9 @@ _RULES: tuple[Rule, ...] = (
     (
         RepositoryUnreachable,
         r"connection refused|no such host|i/o timeout|network is unreachable|no route to host|connection reset"
-        r"|tls handshake|x509:|server misbehaving|503 |500 internal|slow ?down|broken pipe"
-        r"|(?<!readfull: )unexpected eof|context canceled",
+        r"|connection timed out|deadline exceeded|tls handshake|x509:|server misbehaving|broken pipe|slow ?down"
+        r"|service unavailable|bad gateway|gateway time-?out|internal server error|500 internal"
+        r"|(?<!readfull: )unexpected eof",
         "the storage that holds the repository does not answer",
         "see that it is up and can be reached from this host, then run again",
     ),
@@ -76,6 +79,9 @@ _RULES: tuple[Rule, ...] = (
     ),
 )
 
+_INTERRUPTED = 130
+"""How restic ends when it is asked to by SIGINT, newer releases also by SIGTERM, and nothing failed before."""
+
 _CODES: dict[int, type[EngineError]] = {10: RepositoryMissing, 11: RepositoryLocked, 12: WrongPassword}
 
 
@@ -86,6 +92,12 @@ def failure(exit_code: int, told: str, where: str, doing: str) -> EngineError:
             f"restic was killed by signal {-exit_code} while {doing}",
             where=where,
             mend="see who did that: a person, or the kernel when memory ran out (`dmesg`); then run again",
+        )
+    if exit_code == _INTERRUPTED or SIGNAL.match(told):
+        return EngineKilled(
+            f"restic was told to stop while {doing} ({told or 'by a signal'})",
+            where=where,
+            mend="see who did that: a person, or a machine that shuts down; then run again",
         )
     coded = _CODES.get(exit_code)
     for kind, pattern, what, mend in _RULES:
@@ -100,3 +112,18 @@ def failure(exit_code: int, told: str, where: str, doing: str) -> EngineError:
         where=where,
         mend="run the command, which the report shows, by hand",
     )
+
+
+def unread(problems: Iterable[str]) -> tuple[str, ...]:
+    """Of what a check complains about, what tells of storage that did not hand out data, when none tells of damage.
+
+    restic calls both an error in the repository; only one of them is.
+    """
+    told = tuple(problems)
+    if any(_tells(RepositoryDamaged, one) for one in told):
+        return ()
+    return tuple(one for one in told if _tells(RepositoryUnreachable, one))
+
+
+def _tells(kind: type[EngineError], text: str) -> bool:
+    return any(rule[0] is kind and re.search(rule[1], text, re.IGNORECASE) for rule in _RULES)

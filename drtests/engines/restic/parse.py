@@ -15,6 +15,8 @@ Version = tuple[int, int, int]
 
 _VERSION = re.compile(r"^restic (\d+)\.(\d+)(?:\.(\d+))?")
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
+SIGNAL = re.compile(r"signal \w+ received")
+"""What restic says when it is told to stop; whatever else it says from then on came of that."""
 _GROUP = re.compile(r"read group #\d+ of (\d+) data packs \(out of total (\d+) packs")
 _ALL = re.compile(r"(\d+) / (\d+) packs")
 _DAMAGE = re.compile(
@@ -23,7 +25,10 @@ _DAMAGE = re.compile(
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"no errors were found|^\[\d|^check |^load |^read |^using temporary|^create ", re.IGNORECASE)
-_ADVICE = re.compile(r"restic repair|damaged pack files can be caused|these damaged files|https?://", re.IGNORECASE)
+_ADVICE = re.compile(
+    r"restic repair|damaged pack files can be caused|these damaged files|https?://|returned error, retrying",
+    re.IGNORECASE,
+)
 
 
 def version_of(text: str) -> Version | None:
@@ -97,7 +102,7 @@ def progress_of(line: str) -> Progress | None:
 
 
 def explanation(stdout: str, stderr: str) -> str:
-    """What restic said went wrong: its last word first, then what led to it; one line."""
+    """What restic said went wrong: a signal or its last word first, then what led to it; one line."""
     fatal: list[str] = []
     errors: list[str] = []
     for message in [*messages(stdout), *messages(stderr)]:
@@ -108,12 +113,20 @@ def explanation(stdout: str, stderr: str) -> str:
     for line in stderr.splitlines():
         if message_of(line) is None and line.strip():
             (fatal if line.startswith("Fatal:") else errors).append(line.strip())
-    told = [" ".join(text.split()).removeprefix("Fatal: ") for text in [*fatal[-1:], *errors[:3]]]
+    signal = SIGNAL.search(stderr)
+    told = [signal[0]] if signal else []
+    told += [" ".join(text.split()).removeprefix("Fatal: ") for text in [*fatal[-1:], *errors[:3]]]
     return "; ".join(dict.fromkeys(text for text in told if text))[:600]
 
 
+def tells_error(stdout: str, stderr: str) -> bool:
+    """Whether anything went wrong with any file, whatever the exit code. What went well at last did not."""
+    text = any(line.startswith(("ignoring error", "Fatal:")) for line in stderr.splitlines())
+    return text or any(one["message_type"] in {"error", "exit_error"} for one in [*messages(stdout), *messages(stderr)])
+
+
 def damage_of(stdout: str, stderr: str) -> tuple[str, ...]:
-    """Lines of `restic check` that tell of damage, without its advice on what to do."""
+    """Lines of `restic check` that tell of damage, without its advice on what to do and without what it tried again."""
     lines = [line.strip() for line in f"{stdout}\n{stderr}".splitlines()]
     return tuple(
         dict.fromkeys(
