@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 WORKERS = 2
 BENCH =
 
-.PHONY: help demo demo-serve test lint format bench wheel-check clean
+.PHONY: help demo demo-serve test lint format generate bench wheel-check clean
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -33,6 +33,14 @@ lint: $(VENV)/.stamp-lint
 format: $(VENV)/.stamp-lint
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+# What is made from the models: schemas and reference pages.
+generate: $(VENV)/.stamp-lint
+	@$(PY) -m drtests.declarations.schemas drtests/schemas
+	@$(PY) -m drtests schema targets/.schemas
+	@$(PY) -m drtests.declarations.reference docs/reference
+	@$(PY) -m drtests.evidence.reference docs/reference/record.md
+	@$(PY) -m drtests.cli.reference > docs/reference/commands.md
 
 bench: $(VENV)/.stamp-lint
 	@$(PY) -m bench $(BENCH)

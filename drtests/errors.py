@@ -86,6 +86,10 @@ class CommandTimeout(HostError):
     """The command did not end in time; its whole process group was killed."""
 
 
+class HostBusy(HostError):
+    """Somebody else holds the lock that was asked for."""
+
+
 class HostUnreachable(HostError):
     """The host did not answer."""
 
@@ -142,3 +146,53 @@ class EngineTimeout(EngineError):
 
 class EngineKilled(EngineError):
     """The engine was ended by a signal that drtests did not send."""
+
+
+class DatabaseError(DrtestsError):
+    """A database did not do what it was asked, in a way it did not explain better."""
+
+
+class DatabaseMissing(DatabaseError):
+    """A program of the database, or of a release that fits the data, is not installed on the host."""
+
+
+class DatabaseUnreachable(DatabaseError):
+    """Nothing answers where the database should be."""
+
+    permanent = False
+
+
+class DatabaseRefused(DatabaseError):
+    """The database answers, and refuses: the login, the right to read, or the right to write."""
+
+
+class DatabaseDamaged(DatabaseError):
+    """What should be a database, a dump or a log of one cannot be read as such."""
+
+
+class StoreError(DrtestsError):
+    """An object store did not do what it was asked, in a way it did not explain better."""
+
+
+class StoreUnreachable(StoreError):
+    """Nothing answers at the store's address, or the answer broke off."""
+
+    permanent = False
+
+
+class StoreThrottled(StoreError):
+    """The store asks to slow down."""
+
+    permanent = False
+
+
+class StoreDenied(StoreError):
+    """The store knows who asks, and refuses; or does not accept the credentials."""
+
+
+class ObjectMissing(StoreError):
+    """There is no such bucket, object or version."""
+
+
+class BudgetExceeded(StoreError):
+    """Going on would cost more than was declared; stopped before it did."""

@@ -16,6 +16,11 @@ from drtests.model.words import did_you_mean
 _ENGINES = ("drtests.engines", "engine", "engines")
 _HOSTS = ("drtests.hosts", "host type", "host types")
 _CHECKS = ("drtests.checks", "kind of check", "kinds of check")
+_DATABASES = ("drtests.databases", "type of database", "types of databases")
+_RECIPES = ("drtests.recipes", "recipe", "recipes")
+_REPLICATIONS = ("drtests.replications", "kind of replica", "kinds of replicas")
+_REHEARSALS = ("drtests.rehearsals", "kind of failover", "kinds of failovers")
+_STORES = ("drtests.stores", "type of store", "types of stores")
 
 
 def engine(name: str) -> Any:
@@ -24,13 +29,38 @@ def engine(name: str) -> Any:
 
 
 def host(name: str) -> Any:
-    """The Host class for that type, built as `Host(declared, mark)`. Raises UsageError."""
+    """The host adapter of that type, called with a HostContext. Raises UsageError."""
     return _adapter(_HOSTS, name)
 
 
 def check(kind: str) -> Any:
     """The Check class of that kind. Raises UsageError."""
     return _adapter(_CHECKS, kind)
+
+
+def database(kind: str) -> Any:
+    """The client for running databases of that type, called with a LiveContext. Raises UsageError."""
+    return _adapter(_DATABASES, kind)
+
+
+def recipe(name: str) -> Any:
+    """The Recipe class of that name. Raises UsageError."""
+    return _adapter(_RECIPES, name)
+
+
+def replication(kind: str) -> Any:
+    """The Replication class of that kind. Raises UsageError."""
+    return _adapter(_REPLICATIONS, kind)
+
+
+def rehearsal(kind: str) -> Any:
+    """The Rehearsal class of that kind. Raises UsageError."""
+    return _adapter(_REHEARSALS, kind)
+
+
+def store(kind: str) -> Any:
+    """The store adapter of that type, called with a StoreContext. Raises UsageError."""
+    return _adapter(_STORES, kind)
 
 
 def engine_names() -> tuple[str, ...]:
@@ -46,6 +76,31 @@ def host_types() -> tuple[str, ...]:
 def check_kinds() -> tuple[str, ...]:
     """All installed kinds of check, in order of their names."""
     return tuple(sorted(_installed(_CHECKS[0])))
+
+
+def database_types() -> tuple[str, ...]:
+    """All installed clients for running databases, in order of their names."""
+    return tuple(sorted(_installed(_DATABASES[0])))
+
+
+def recipe_names() -> tuple[str, ...]:
+    """All installed recipes, in order of their names."""
+    return tuple(sorted(_installed(_RECIPES[0])))
+
+
+def replication_kinds() -> tuple[str, ...]:
+    """All installed kinds of replicas, in order of their names."""
+    return tuple(sorted(_installed(_REPLICATIONS[0])))
+
+
+def rehearsal_kinds() -> tuple[str, ...]:
+    """All installed kinds of failovers, in order of their names."""
+    return tuple(sorted(_installed(_REHEARSALS[0])))
+
+
+def store_types() -> tuple[str, ...]:
+    """All installed store adapters, in order of their names."""
+    return tuple(sorted(_installed(_STORES[0])))
 
 
 @cache

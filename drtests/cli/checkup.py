@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from drtests import __version__, registry
+from drtests import __version__
 from drtests.drill.context import engine_on
+from drtests.drill.hosts import open_host
 from drtests.drill.safety import refuse_unsafe
 from drtests.errors import DrtestsError
 from drtests.model.estate import Repository, Staging
 from drtests.model.project import Project
 from drtests.model.system import Snapshots
 from drtests.model.units import format_size, utc_text
-from drtests.protocols.host import Host
 
 _STATISTICS_TIMEOUT = 600.0
 
@@ -43,15 +43,9 @@ def check_up(project: Project) -> list[Finding]:
     return found
 
 
-def _open(project: Project, host_id: str | None) -> Host:
-    declared = project.host(host_id)
-    made: Host = registry.host(declared.type)(declared, "")
-    return made
-
-
 def _host(project: Project, host_id: str) -> Finding:
     try:
-        result = _open(project, host_id).run(["uname", "-sr"], timeout=30)
+        result = open_host(project, host_id).run(["uname", "-sr"], timeout=30)
     except DrtestsError as error:
         return Finding("problem", f"host {host_id}", error.what, error.mend)
     return Finding("ok", f"host {host_id}", f"answers: {result.stdout.strip()}")
@@ -66,7 +60,7 @@ def _repository(project: Project, repository: Repository, sizes: dict[str, int])
         if backup.repository == repository.id
     ]
     try:
-        found, _ = engine_on(project, repository, _open(project, repository.host), None)
+        found, _ = engine_on(project, repository, open_host(project, repository.host), None)
         version = found.version()
         points = found.recovery_points(Snapshots())
         found.guard()
@@ -100,7 +94,7 @@ def _repository(project: Project, repository: Repository, sizes: dict[str, int])
 def _staging(project: Project, staging: Staging, sizes: dict[str, int]) -> Finding:
     subject = f"staging {staging.id}"
     try:
-        host = _open(project, staging.host)
+        host = open_host(project, staging.host)
         path = refuse_unsafe(project, staging, host)
         free = host.free_bytes(path)
     except DrtestsError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from drtests import registry
 from drtests.core.objectives import recovery_order
 from drtests.core.plan import RECOVERY_POINTS, RESTORE
 from drtests.drill.choose import choose
 from drtests.drill.context import engine_on
+from drtests.drill.hosts import open_host
 from drtests.drill.planning import drills_of, plan_drill
 from drtests.errors import DrtestsError
 from drtests.model.project import Project
@@ -55,9 +55,8 @@ def _point(project: Project, system: str, gaps: list[str]) -> str | None:
     if isinstance(restore.point, RandomWithin):
         return f"at random within {format_duration(restore.point.random_within.total_seconds())}"
     staging = project.staging(restore.staging)
-    declared = project.host(staging.host)
     try:
-        host = registry.host(declared.type)(declared, "")
+        host = open_host(project, staging.host)
         found, _ = engine_on(project, project.repository(backup.repository), host, None)
         points = found.recovery_points(backup.snapshots)
         point = choose(points, restore.point, datetime.now(UTC), "").point

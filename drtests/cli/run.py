@@ -22,7 +22,9 @@ from drtests.errors import EXIT_NOTHING_RAN, UsageError
 @reports_option
 @click.option("-k", "keyword", help="Only drills whose names fit the expression (as in pytest).")
 @click.option(
-    "-m", "marker", help="Only drills with the marker: restore, recovery_points, integrity, offsite, recovery."
+    "-m",
+    "marker",
+    help="Only drills with the marker: restore, recovery_points, integrity, replication, failover, offsite, recovery.",
 )
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first drill that is not MET.")
 @click.option("-n", "workers", type=click.IntRange(min=1), help="Run so many drills at a time (needs pytest-xdist).")

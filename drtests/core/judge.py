@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from drtests.core.plan import INTEGRITY, RECOVERING, RECOVERY_POINTS, DrillPlan
 from drtests.core.trace import Trace
@@ -36,14 +36,11 @@ def _clauses(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
         yield Verdict.INCONCLUSIVE, f"the drill could not be completed: {what}"
     elif trace.problems:
         yield from ((Verdict.INCONCLUSIVE, problem.what) for problem in trace.problems)
-    if plan.kind in RECOVERING:
-        yield from _recovery(plan, trace)
-    elif plan.kind == RECOVERY_POINTS:
-        yield from _recovery_points(plan, trace)
-    elif plan.kind == INTEGRITY:
-        yield from _integrity(trace)
-    else:
+    rule = RULES.get(plan.kind)
+    if rule is None:
         yield Verdict.INCONCLUSIVE, f"no rule to judge a drill of kind {plan.kind!r}"
+    else:
+        yield from rule(plan, trace)
 
 
 def _recovery(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
@@ -136,7 +133,7 @@ def _recovery_points(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
             yield Verdict.MET, f"{label}, within {rpo}"
 
 
-def _integrity(trace: Trace) -> Iterator[Reason]:
+def _integrity(_: DrillPlan, trace: Trace) -> Iterator[Reason]:
     seen = trace.facts.get("integrity")
     if not seen:
         yield Verdict.INCONCLUSIVE, "the repository was not read to the end"
@@ -194,3 +191,11 @@ def data_loss(trace: Trace) -> DataLoss | None:
         worst_case_seconds=seen["worst_case"] if seen else None,
         proved_seconds=trace.proved,
     )
+
+
+RULES: Mapping[str, Callable[[DrillPlan, Trace], Iterator[Reason]]] = {
+    **dict.fromkeys(RECOVERING, _recovery),
+    RECOVERY_POINTS: _recovery_points,
+    INTEGRITY: _integrity,
+}
+"""How a finished drill of each kind is judged. A rule yields every reason, and at least one."""

@@ -10,8 +10,11 @@ RESTORE = "restore"
 RECOVERY_POINTS = "recovery_points"
 INTEGRITY = "integrity"
 PYTHON = "python"
+REPLICATION = "replication"
+FAILOVER = "failover"
+OFFSITE = "offsite"
 
-RECOVERING = (RESTORE, PYTHON)
+RECOVERING = (RESTORE, PYTHON, FAILOVER)
 """Kinds that bring a system back, and so have a recovery time."""
 
 TEST_TYPES: Mapping[str, str] = {
@@ -19,12 +22,18 @@ TEST_TYPES: Mapping[str, str] = {
     PYTHON: "system_restore",
     RECOVERY_POINTS: "component_restore",
     INTEGRITY: "component_restore",
+    REPLICATION: "replication",
+    FAILOVER: "replica_promotion",
+    OFFSITE: "system_restore",
 }
 CONTROLS: Mapping[str, tuple[str, ...]] = {
     RESTORE: ("BC.02", "BC.03"),
     PYTHON: ("BC.02", "BC.03"),
     RECOVERY_POINTS: ("BC.03",),
     INTEGRITY: ("BC.03",),
+    REPLICATION: ("BC.04",),
+    FAILOVER: ("BC.02", "BC.04"),
+    OFFSITE: ("BC.03",),
 }
 
 
@@ -38,7 +47,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class DrillPlan:
-    """One drill that is to run. `backup` is the system's backup it looks at."""
+    """One drill that is to run. `backup` is the system's backup it looks at.
+
+    `subject` is what else it looks at: the replica, the failover or the repository.
+    """
 
     id: str
     node: str
@@ -52,6 +64,7 @@ class DrillPlan:
     declaration: str
     rto: Limit | None
     rpo: Limit | None
+    subject: str = ""
 
     def data(self) -> dict[str, Any]:
         """As it goes into the journal."""

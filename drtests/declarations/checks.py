@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from drtests import registry
+from drtests.declarations.adapters import Known, known_ids, reference_problems, spec_of
 from drtests.declarations.problems import explain
 from drtests.declarations.source import Source
 from drtests.declarations.yamltext import Path
-from drtests.errors import ConfigurationError, Diagnostic, UsageError
+from drtests.errors import Diagnostic, UsageError
+from drtests.model.estate import Estate
 from drtests.model.system import Check as Declared
 from drtests.model.system import System
 from drtests.protocols.check import Check
@@ -33,16 +35,13 @@ def build_checks(system: System) -> tuple[NamedCheck, ...]:
 
 def _build(declared: Declared) -> NamedCheck:
     adapter = registry.check(declared.kind)
-    try:
-        check: Check = adapter(adapter.Spec.model_validate(declared.options))
-    except ValidationError as error:
-        problems = explain(error, adapter.Spec, Source(f"check {declared.kind}", b"", declared.options))
-        raise ConfigurationError(problems) from None
+    check: Check = adapter(spec_of(adapter, f"check {declared.kind}", declared.options))
     return NamedCheck(declared.kind, declared.name or check.title, check)
 
 
-def check_problems(system: System, source: Source) -> Iterator[Diagnostic]:
+def check_problems(system: System, estate: Estate | None, source: Source) -> Iterator[Diagnostic]:
     """What is wrong with a system's checks, each at its line; that none proves data is wrong, too."""
+    known: Known | None = known_ids(estate, system) if estate else None
     proves = broken = False
     for number, declared in enumerate(system.checks):
         path = _options_path(source, number, declared.kind)
@@ -54,7 +53,10 @@ def check_problems(system: System, source: Source) -> Iterator[Diagnostic]:
             yield source.wrong(kind, error.what, error.mend, key=path is kind)
             continue
         try:
-            proves = adapter(adapter.Spec.model_validate(declared.options)).proves_data or proves
+            spec = adapter.Spec.model_validate(declared.options)
+            proves = adapter(spec).proves_data or proves
+            if known:
+                yield from reference_problems(spec, source, path, known)
         except ValidationError as error:
             broken = True
             yield from explain(error, adapter.Spec, source, path)
@@ -63,7 +65,8 @@ def check_problems(system: System, source: Source) -> Iterator[Diagnostic]:
             ("checks",),
             "no check proves the restored data: that files are there, or a server answers, says nothing of content",
             "add one that looks at content: a `tree` against its sealed manifest, `files` with a sha256, "
-            "a `sqlite` query, a `marker`, or a `command` with `proves_data: true`",
+            "a `sqlite` or `sql` query, a `database` read to its end, a `marker`, or a `command` with "
+            "`proves_data: true`",
             key=True,
         )
 

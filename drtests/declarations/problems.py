@@ -18,8 +18,13 @@ _SECRET = {"password", "environment"}
 """What stands below these is never repeated."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], source: Source, base: Path = ()) -> list[Diagnostic]:
-    """One diagnostic for each thing that is wrong, however many ways pydantic tried to read it."""
+def explain(
+    error: ValidationError, model: type[BaseModel], source: Source, base: Path = (), beside: Sequence[str] = ()
+) -> list[Diagnostic]:
+    """One diagnostic for each thing that is wrong, however many ways pydantic tried to read it.
+
+    `beside` are further keys that may stand at `base`, which the model does not know.
+    """
     top = _value_at(source.value, base)
     found = [_Found(details, *_resolve(details, top)) for details in error.errors(include_url=False)]
     found = [one for one in found if not _echo(one, top) and not _misspelt(one, found, model)]
@@ -27,7 +32,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, base
     for union, group in groupby(found, key=lambda one: one.union):
         several = list(group)
         if union is None or len(several) == 1:
-            told += [_tell(one, model, source, base) for one in several]
+            told += [_tell(one, model, source, base, beside) for one in several]
         else:
             told.append(_tell_union(union, several, model, source, base))
     return told
@@ -104,12 +109,12 @@ def _tell_union(union: Path, found: Sequence[_Found], model: type[BaseModel], so
     return source.wrong(place, f"{shown}none of the forms allowed here", f"give {' or '.join(forms)}")
 
 
-def _tell(found: _Found, model: type[BaseModel], source: Source, base: Path) -> Diagnostic:
+def _tell(found: _Found, model: type[BaseModel], source: Source, base: Path, beside: Sequence[str] = ()) -> Diagnostic:
     details, place = found.details, base + found.path
     kind, context = details["type"], details.get("ctx", {})
     name = str(found.path[-1]) if found.path else ""
     if kind == "extra_forbidden":
-        known = fields_at(model, found.path[:-1])
+        known = [*fields_at(model, found.path[:-1]), *(beside if len(found.path) == 1 else ())]
         given = _value_at(source.value, place[:-1])
         free = [field for field in known if not isinstance(given, dict) or field not in given]
         return source.wrong(place, f"unknown key {name!r}", did_you_mean(name, free, "known keys"), key=True)

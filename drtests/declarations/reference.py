@@ -46,6 +46,20 @@ counts, hashes, names and times, never the data.
 """
 
 
+_ADAPTERS = """# Databases, replicas and failovers
+
+Made from the adapters by `python -m drtests.declarations.reference`; do not edit. These options stand beside the keys
+that every entry of `databases`, `replicas` and `failovers` has (see [Declarations](declarations.md)):
+
+```yaml
+databases:
+  - id: records
+    recipe: postgres-dump         # which options may follow depends on this
+    path: srv/dumps/records.dump
+```
+"""
+
+
 def render_declarations() -> str:
     """The page on bia.yaml, estate.yaml and systems/*.yaml."""
     files = (("bia.yaml", Bia), ("estate.yaml", Estate), ("systems/<system>.yaml", System))
@@ -60,7 +74,21 @@ def render_checks() -> str:
     return _CHECKS + "".join(told)
 
 
+def render_adapters() -> str:
+    """The page on recipes, kinds of replicas and kinds of failovers: every one that is installed."""
+    parts = [_ADAPTERS]
+    for title, names, find in (
+        ("Recipes of databases", registry.recipe_names, registry.recipe),
+        ("Kinds of replicas", registry.replication_kinds, registry.replication),
+        ("Kinds of failovers", registry.rehearsal_kinds, registry.rehearsal),
+    ):
+        parts.append(f"\n# {title}\n")
+        parts += [sections(name, find(name).Spec.model_json_schema(), written=True) for name in names()]
+    return "".join(parts)
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     (folder / "declarations.md").write_text(render_declarations(), encoding="utf-8")
+    (folder / "adapters.md").write_text(render_adapters(), encoding="utf-8")
     (folder / "checks.md").write_text(render_checks(), encoding="utf-8")

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from drtests import registry
 from drtests.core.objectives import a_cycle, components, effective_objectives, hard
+from drtests.declarations.adapters import adapter_problems
 from drtests.declarations.checks import check_problems
 from drtests.declarations.source import Source
 from drtests.declarations.yamltext import Path
@@ -55,11 +56,11 @@ def unique_ids(all_: Declared) -> Iterator[Diagnostic]:
                 mend = "dependencies would be ambiguous: rename the process"
                 yield all_.sources["bia"].wrong(("processes", number, "id"), what, mend)
     if all_.estate:
-        for kind in ("sites", "people", "hosts", "repositories", "staging"):
+        for kind in ("sites", "people", "hosts", "repositories", "databases", "stores", "staging"):
             yield from _twice(all_.sources["estate"], (kind,), [one.id for one in getattr(all_.estate, kind)])
     for name, system in all_.systems.items():
-        if len(system.backups) > 1:
-            yield from _twice(all_.source(name), ("backups",), [backup.id for backup in system.backups])
+        for kind in ("backups", "databases", "replicas", "failovers"):
+            yield from _twice(all_.source(name), (kind,), [one.id for one in getattr(system, kind)])
 
 
 def _twice(source: Source, path: Path, ids: Sequence[str]) -> Iterator[Diagnostic]:
@@ -117,9 +118,18 @@ def _estate_references(estate: Estate, source: Source) -> Iterator[_Reference]:
         yield source, ("people", number, "deputy"), "person", person.deputy, people
     for number, host in enumerate(estate.hosts):
         yield source, ("hosts", number, "site"), "site", host.site, sites
+        if host.ssh:
+            reached = {other.id for other in estate.hosts if other.ssh and other.id != host.id}
+            yield source, ("hosts", number, "ssh", "jump"), "other host of type ssh", host.ssh.jump, reached
     for number, repository in enumerate(estate.repositories):
         yield source, ("repositories", number, "site"), "site", repository.site, sites
         yield source, ("repositories", number, "host"), "host", repository.host, hosts
+        yield source, ("repositories", number, "store"), "store", repository.store, {s.id for s in estate.stores}
+    for number, database in enumerate(estate.databases):
+        yield source, ("databases", number, "host"), "host", database.host, hosts
+        yield source, ("databases", number, "site"), "site", database.site, sites
+    for number, store in enumerate(estate.stores):
+        yield source, ("stores", number, "site"), "site", store.site, sites
     for number, staging in enumerate(estate.staging):
         yield source, ("staging", number, "host"), "host", staging.host, hosts
 
@@ -203,6 +213,12 @@ def adapters(all_: Declared) -> Iterator[Diagnostic]:
         if ":" not in host.type and host.type not in registry.host_types():
             mend = did_you_mean(host.type, registry.host_types(), "installed types of hosts")
             yield source.wrong(("hosts", number, "type"), f"there is no type of host {host.type!r}", mend)
+    for number, repository in enumerate(all_.estate.repositories):
+        known = repository.engine in registry.engine_names()
+        if known and repository.password is None and registry.engine(repository.engine).PASSWORD_VARIABLE:
+            what = f"repository {repository.id!r} has no password, and {repository.engine} always encrypts"
+            mend = "add `password:` with a reference: env:NAME, file:/path or command:program args"
+            yield source.wrong(("repositories", number), what, mend)
 
 
 def known_timezone(all_: Declared) -> Iterator[Diagnostic]:
@@ -244,7 +260,13 @@ def steps(all_: Declared) -> Iterator[Diagnostic]:
 def checks(all_: Declared) -> Iterator[Diagnostic]:
     """Every check is one that exists, with options that fit it; at least one proves data."""
     for name, system in all_.systems.items():
-        yield from check_problems(system, all_.source(name))
+        yield from check_problems(system, all_.estate, all_.source(name))
+
+
+def system_adapters(all_: Declared) -> Iterator[Diagnostic]:
+    """Databases, replicas and failovers are of kinds that exist, with options that fit and ids that are declared."""
+    for name, system in all_.systems.items():
+        yield from adapter_problems(system, all_.estate, all_.source(name))
 
 
 def held_to_something(all_: Declared) -> Iterator[Diagnostic]:
@@ -269,5 +291,6 @@ RULES: tuple[Callable[[Declared], Iterator[Diagnostic]], ...] = (
     known_timezone,
     steps,
     checks,
+    system_adapters,
     held_to_something,
 )

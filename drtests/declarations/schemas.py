@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,16 @@ from pydantic.json_schema import models_json_schema
 from drtests import registry
 from drtests.model.bia import Bia
 from drtests.model.estate import Estate
-from drtests.model.system import CHECK_PLACEHOLDER, System
+from drtests.model.system import (
+    CHECK_PLACEHOLDER,
+    DATABASE_PLACEHOLDER,
+    FAILOVER_PLACEHOLDER,
+    REPLICA_PLACEHOLDER,
+    Database,
+    Failover,
+    Replica,
+    System,
+)
 from drtests.model.units import format_duration
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -61,6 +71,8 @@ def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
     found = model.model_json_schema()
     if name == "system":
         found["$defs"] |= _checks()
+        for part in _KINDED:
+            found["$defs"] |= _kinded(part)
     _polish(found)
     return {"$schema": DIALECT, **found, "title": _TITLES[name]}
 
@@ -86,6 +98,55 @@ def _checks() -> dict[str, Any]:
     return {**defined.get("$defs", {}), "Check": check}
 
 
+@dataclass(frozen=True, slots=True)
+class _Kinded:
+    """A part of system.yaml whose options depend on which adapter its `key` names."""
+
+    model: type[BaseModel]
+    placeholder: Mapping[str, Any]
+    key: str
+    names: Callable[[], Sequence[str]]
+    adapter: Callable[[str], Any]
+
+
+_KINDED = (
+    _Kinded(Database, DATABASE_PLACEHOLDER, "recipe", registry.recipe_names, registry.recipe),
+    _Kinded(Replica, REPLICA_PLACEHOLDER, "kind", registry.replication_kinds, registry.replication),
+    _Kinded(Failover, FAILOVER_PLACEHOLDER, "kind", registry.rehearsal_kinds, registry.rehearsal),
+)
+
+
+def _kinded(part: _Kinded) -> dict[str, Any]:
+    """`#/$defs/<model>`: one form for each adapter, the keys that all have beside its own options."""
+    names, key = part.names(), part.key
+    common = part.model.model_json_schema()
+    del common["properties"]["options"]
+    specs: list[type[BaseModel]] = [part.adapter(name).Spec for name in names]
+    references, defined = models_json_schema([(spec, "validation") for spec in specs])
+    definitions = {**common.pop("$defs", {}), **defined.get("$defs", {})}
+    forms: list[dict[str, Any]] = []
+    for name, spec in zip(names, specs, strict=True):
+        own = definitions[references[spec, "validation"]["$ref"].rpartition("/")[2]]
+        told = {"const": name, "description": own.get("description", "")}
+        forms.append(
+            {
+                "type": "object",
+                "properties": {**common["properties"], **own.get("properties", {}), key: told},
+                "required": sorted({*common.get("required", ()), *own.get("required", ())}),
+                "additionalProperties": False,
+            }
+        )
+    # An adapter that is not ours is named as package.module:Class, and has options that we do not know.
+    forms.append(
+        {
+            "type": "object",
+            "properties": {**common["properties"], key: {"type": "string", "pattern": "^[^:]+:[^:]+$"}},
+            "required": sorted(common.get("required", ())),
+        }
+    )
+    return {**definitions, part.model.__name__: {"anyOf": forms}}
+
+
 _SHORT_DEPENDENCY = "the id alone: a hard dependency"
 
 
@@ -107,6 +168,9 @@ def _polish(part: Any) -> None:
         part["items"] = {"anyOf": [{"type": "string", "description": _SHORT_DEPENDENCY}, part["items"]]}
     if part.get("items") == CHECK_PLACEHOLDER:
         part["items"] = {"$ref": "#/$defs/Check"}
+    for kinded in _KINDED:
+        if part.get("items") == kinded.placeholder:
+            part["items"] = {"$ref": f"#/$defs/{kinded.model.__name__}"}
     for value in part.values():
         _polish(value)
 

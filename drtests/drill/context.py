@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from drtests import registry
 from drtests.core.plan import DrillPlan
 from drtests.drill.journal import JournalWriter
-from drtests.drill.journaled_host import JournaledHost
 from drtests.drill.log import DrillLog, Listener
 from drtests.model.estate import Repository
 from drtests.model.project import Project
 from drtests.protocols.clock import Clock
 from drtests.protocols.engine import Engine, EngineContext
 from drtests.protocols.host import Host
-from drtests.secrets import Redactor, resolve
+from drtests.secrets import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,6 @@ class RunContext:
         """Carried in the environment of every process of the drill, so that none is lost sight of."""
         return f"{self.run}/{plan.id}"
 
-    def host(self, host_id: str | None, mark: str, log: DrillLog) -> JournaledHost:
-        declared = self.project.host(host_id)
-        return JournaledHost(registry.host(declared.type)(declared, mark), log)
-
 
 def folder_name(run: str, drill: str) -> str:
     """A name for the drill's folder that no two drills of a run share, whatever their ids hold."""
@@ -59,30 +53,20 @@ def folder_name(run: str, drill: str) -> str:
     return f"{run}-{safe}-{hashlib.sha256(drill.encode()).hexdigest()[:8]}"
 
 
-def secrets_of(repository: Repository, root: Path) -> tuple[dict[str, str], Redactor]:
-    """The engine's environment, and a redactor that knows its secrets. Raises SecretError."""
-    password = resolve(repository.password, root=root)
-    environment = {registry.engine(repository.engine).PASSWORD_VARIABLE: password}
-    secrets = [password]
+def engine_on(project: Project, repository: Repository, host: Host, cache: str | None) -> tuple[Engine, list[str]]:
+    """The repository's engine, and the secrets it was given, to be redacted. Raises SecretError."""
+    adapter = registry.engine(repository.engine)
+    environment: dict[str, str] = {}
+    secrets: list[str] = []
+    if repository.password is not None:
+        environment[adapter.PASSWORD_VARIABLE] = resolve(repository.password, root=project.root)
+        secrets.append(environment[adapter.PASSWORD_VARIABLE])
     for name, reference in repository.environment.items():
         if reference.startswith("plain:"):
             environment[name] = reference.removeprefix("plain:")
         else:
-            environment[name] = resolve(reference, root=root)
+            environment[name] = resolve(reference, root=project.root)
             secrets.append(environment[name])
-    return environment, Redactor(secrets)
-
-
-def engine(project: Project, repository: Repository, host: JournaledHost, log: DrillLog, cache: str | None) -> Engine:
-    """The repository's engine on a host; from here on the log redacts the repository's secrets."""
-    built, log.redactor = engine_on(project, repository, host, cache)
-    return built
-
-
-def engine_on(project: Project, repository: Repository, host: Host, cache: str | None) -> tuple[Engine, Redactor]:
-    """The repository's engine, and a redactor for whatever is written of it. Raises SecretError."""
-    environment, redactor = secrets_of(repository, project.root)
     location = repository.location if repository.folder is None else str(project.path(repository.folder))
-    context = EngineContext(repository, location, host, environment, cache)
-    built: Engine = registry.engine(repository.engine)(context)
-    return built, redactor
+    built: Engine = adapter(EngineContext(repository, location, host, environment, cache))
+    return built, secrets

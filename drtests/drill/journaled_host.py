@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from drtests.core import events as e
 from drtests.drill.log import DrillLog
@@ -62,10 +64,15 @@ class JournaledHost:
     def _begin(self, argv: Sequence[str]) -> Callable[[int | None, float, str], None]:
         """Writes that a command begins, in this phase; returns what writes its end."""
         self._number += 1
-        told = {"number": self._number, "host": self.id, "phase": self._log.phase_name, "argv": list(argv)}
-        self._log.write(e.COMMAND_STARTED, **told)
+        told: dict[str, Any] = {"number": f"{self.id} {self._number}", "host": self.id, "phase": self._log.phase_name}
+        told |= {"argv": list(argv)}
+        quiet = self._log.quiet
+        if not quiet:
+            self._log.write(e.COMMAND_STARTED, **told)
 
         def end(exit_code: int | None, seconds: float, output: str) -> None:
+            if quiet and exit_code == 0:
+                return
             self._log.write(e.COMMAND_FINISHED, **told, exit_code=exit_code, seconds=round(seconds, 6), output=output)
 
         return end
@@ -102,6 +109,12 @@ class JournaledHost:
 
     def resolve(self, path: str) -> str:
         return self._host.resolve(path)
+
+    def lock(self, path: str, timeout: float) -> AbstractContextManager[None]:
+        return self._host.lock(path, timeout)
+
+    def forward(self, address: str, port: int) -> AbstractContextManager[tuple[str, int]]:
+        return self._host.forward(address, port)
 
 
 class _JournaledService:

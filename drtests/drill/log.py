@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,12 +22,20 @@ class DrillLog:
         self.clock = clock
         self.events: list[Event] = []
         self.phase_name = ""
-        self.redactor = Redactor(())
+        self.quiet = False
+        """While true, commands that go well are not journaled: for questions that are asked over and over."""
+        self._secrets: set[str] = set()
+        self._redactor = Redactor(())
         self._journal = journal
         self._listener = listener
 
     def write(self, kind: str, /, **data: Any) -> None:
-        self.events.append(self._journal.append(kind, self.drill, self.redactor.value(data)))
+        self.events.append(self._journal.append(kind, self.drill, self._redactor.value(data)))
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """From here on these are redacted."""
+        self._secrets.update(secret for secret in secrets if secret)
+        self._redactor = Redactor(self._secrets)
 
     def fact(self, name: str, value: Any) -> None:
         self.write(e.FACT, name=name, value=value)

@@ -6,17 +6,21 @@ import hashlib
 from dataclasses import dataclass
 
 from drtests.core.events import canonical
-from drtests.core.plan import INTEGRITY, RECOVERY_POINTS, RESTORE, DrillPlan, Limit
+from drtests.core.plan import FAILOVER, INTEGRITY, RECOVERY_POINTS, REPLICATION, RESTORE, DrillPlan, Limit
 from drtests.model.project import Objective, Project
 
 
 @dataclass(frozen=True, slots=True)
 class DrillName:
-    """A drill of a system: `name` as people write it after `::`, its kind, and the backup it looks at."""
+    """A drill of a system: `name` as people write it after `::`, its kind, and the backup it looks at.
+
+    `subject` is the replica or the failover that it is about.
+    """
 
     name: str
     kind: str
     backup: str
+    subject: str = ""
 
 
 def drills_of(project: Project, system_id: str) -> list[DrillName]:
@@ -32,6 +36,8 @@ def drills_of(project: Project, system_id: str) -> list[DrillName]:
         if backup.repository not in seen:
             seen.add(backup.repository)
             found.append(DrillName(_named(INTEGRITY, backup.repository, several), INTEGRITY, backup.id))
+    for kind, declared in ((REPLICATION, system.replicas), (FAILOVER, system.failovers)):
+        found += [DrillName(f"{kind}[{one.id}]", kind, chosen, one.id) for one in declared]
     return found
 
 
@@ -54,8 +60,19 @@ def plan_drill(project: Project, system_id: str, drill: DrillName, node: str) ->
         processes=objectives.processes,
         declaration=declaration_digest(project, system_id),
         rto=_limit(objectives.rto),
-        rpo=_limit(objectives.rpo),
+        rpo=_rpo(project, system_id, drill),
+        subject=drill.subject,
     )
+
+
+def _rpo(project: Project, system_id: str, drill: DrillName) -> Limit | None:
+    """The system's, or that of the replica where it asks for more."""
+    found = _limit(project.objectives[system_id].rpo)
+    replica = next((one for one in project.systems[system_id].replicas if one.id == drill.subject), None)
+    if drill.kind != REPLICATION or replica is None or replica.rpo is None:
+        return found
+    own = Limit(replica.rpo.total_seconds(), f"system:{system_id}")
+    return own if found is None or own.seconds < found.seconds else found
 
 
 def _limit(objective: Objective | None) -> Limit | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from drtests.core import events as e
 from drtests.core.history import history, worst_case
 from drtests.core.plan import DrillPlan
-from drtests.drill.context import RunContext, engine
+from drtests.drill.context import RunContext
 from drtests.drill.log import DrillLog
+from drtests.drill.reach import DrillReach
 from drtests.drill.recovery import Body
 from drtests.drill.retry import ask
 from drtests.model.system import Snapshots
@@ -20,8 +21,7 @@ def read_history(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body
     log.write(e.DRILL_STARTED, kind=plan.kind, moment=utc_text(now), moment_basis="now")
     repository = context.project.repository(backup.repository)
     with log.phase("locate"):
-        host = context.host(repository.host, context.mark(plan), log)
-        found = engine(context.project, repository, host, log, None)
+        found = DrillReach(context.project, log, context.mark(plan)).engine(repository.id)
         log.fact("engine", found.version())
         points = ask(lambda: found.recovery_points(backup.snapshots), context.clock)
     with log.phase("verify"):
@@ -60,8 +60,7 @@ def read_integrity(plan: DrillPlan, context: RunContext, log: DrillLog, body: Bo
     parts = repository.integrity.parts
     log.write(e.DRILL_STARTED, kind=plan.kind)
     with log.phase("locate"):
-        host = context.host(repository.host, context.mark(plan), log)
-        found = engine(context.project, repository, host, log, None)
+        found = DrillReach(context.project, log, context.mark(plan)).engine(repository.id)
         log.fact("engine", found.version())
         ask(found.guard, context.clock)
     with log.phase("verify"):

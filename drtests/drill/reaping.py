@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from drtests import registry
+from drtests.drill.hosts import open_host
 from drtests.drill.safety import refuse_unsafe
 from drtests.drill.staging import LOCK, leases
-from drtests.errors import DrtestsError
+from drtests.errors import DrtestsError, HostBusy
 from drtests.model.project import Project
+from drtests.protocols.host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +27,31 @@ def reap(project: Project, dry_run: bool = False) -> list[Reaped]:
     """Goes through every staging. Whoever holds a staging's lock knows that all its leases are stale."""
     found = []
     for staging in project.estate.staging:
-        declared = project.host(staging.host)
         result = Reaped(staging.id)
         try:
-            path = Path(refuse_unsafe(project, staging, registry.host(declared.type)(declared, "")))
-            if (path / LOCK).exists():
-                with FileLock(path / LOCK).acquire(timeout=0):
-                    _reap_one(project, path, staging.host, result, dry_run)
-        except Timeout:
+            host = open_host(project, staging.host)
+            path = refuse_unsafe(project, staging, host)
+            if host.exists(f"{path}/{LOCK}"):
+                with host.lock(f"{path}/{LOCK}", 0):
+                    _reap_one(project, host, path, staging.host, result, dry_run)
+        except HostBusy:
             result = Reaped(staging.id, busy=True)
-        except (DrtestsError, OSError) as error:
-            result.problems.append(error.what if isinstance(error, DrtestsError) else str(error))
+        except DrtestsError as error:
+            result.problems.append(error.what)
         found.append(result)
     return found
 
 
-def _reap_one(project: Project, path: Path, host_id: str | None, result: Reaped, dry_run: bool) -> None:
-    declared = project.host(host_id)
-    for lease in leases(path):
+def _reap_one(project: Project, here: Host, path: str, host_id: str | None, result: Reaped, dry_run: bool) -> None:
+    for lease in leases(path, here):
         if dry_run:
             result.folders.append(lease.folder)
             continue
-        host = registry.host(declared.type)(declared, lease.mark)
-        if lease.mark:
-            result.processes.extend(host.sweep())
         try:
-            host.remove_tree(lease.folder)
-            lease.file.unlink(missing_ok=True)
+            if lease.mark:
+                result.processes.extend(open_host(project, host_id, lease.mark).sweep())
+            here.remove_tree(lease.folder)
+            here.remove_tree(lease.file)
         except DrtestsError as error:
             result.problems.append(error.what)
             continue

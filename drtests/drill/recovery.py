@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,17 +11,12 @@ from drtests.core import events as e
 from drtests.core.plan import PYTHON, DrillPlan
 from drtests.declarations.checks import build_checks
 from drtests.drill.choose import NOW, Choice, choose, moment_basis
-from drtests.drill.context import RunContext, engine, folder_name
-from drtests.drill.journaled_host import JournaledHost
+from drtests.drill.context import RunContext
 from drtests.drill.log import DrillLog
 from drtests.drill.retry import ask
-from drtests.drill.safety import refuse_unsafe
-from drtests.drill.staging import Slot, give_back, locked, slot, take
-from drtests.drill.starting import Services, run_steps
-from drtests.drill.verifying import verify
-from drtests.errors import HostError
-from drtests.model.system import Before, Point, RandomWithin
-from drtests.model.units import format_duration, parse_duration, parse_instant, utc_text
+from drtests.drill.stage import Stage, provisioned
+from drtests.model.system import Before, Point, RandomWithin, System
+from drtests.model.units import parse_duration, parse_instant, utc_text
 from drtests.protocols.check import Judgement, Objective, Resources
 from drtests.protocols.engine import Engine, Progress
 
@@ -52,18 +46,6 @@ class Body:
     point: str | None = None
 
 
-@dataclass(slots=True)
-class _Recovery:
-    """What the phases hand to each other."""
-
-    plan: DrillPlan
-    context: RunContext
-    log: DrillLog
-    body: Body | None
-    host: JournaledHost
-    services: Services = field(default_factory=Services)
-
-
 def parse_point(text: str) -> Point:
     """`latest`, an id, `before:<time>` or `random:<duration>`, as given on the command line. Raises ValueError."""
     if text.startswith("before:"):
@@ -75,7 +57,7 @@ def parse_point(text: str) -> Point:
 
 def recover(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | None) -> None:
     """Carries out the phases. Raises what kept it from going on, after cleaning up."""
-    project, system = context.project, context.project.systems[plan.system]
+    system = context.project.systems[plan.system]
     asked = (body.point if body else None) or context.options.point
     wanted = parse_point(asked) if asked else system.restore.point
     checks = build_checks(system) if body is None or body.declared else ()
@@ -87,46 +69,37 @@ def recover(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | No
         checks=len(checks) + (1 if body else 0),
         moment=utc_text(moment),
         moment_basis=moment_basis(wanted),
-        manual=[{"name": m.name, "seconds": m.duration.total_seconds()} for m in system.manual],
+        manual=manual_times(system),
     )
-    staging = project.staging(system.restore.staging)
-    mark = context.mark(plan)
-    this = _Recovery(plan, context, log, body, context.host(staging.host, mark, log))
+    stage = Stage.of(plan, context, log)
     with log.phase("locate"):
-        choice, moment = _locate(this, wanted, now, moment)
-    with ExitStack() as stack:
-        with log.phase("provision"):
-            path = refuse_unsafe(project, staging, this.host)
-            wait = stack.enter_context(locked(path, this.host, context.clock, context.options.lock_timeout))
-            log.write(e.LOCK_WAITED, seconds=round(wait, 6))
-            place = slot(path, folder_name(context.run, plan.id), this.host, wait)
-            # Before anything is made, so that whatever happens from here on is cleaned up.
-            stack.callback(_clean_up, this, path, place)
-            take(path, place, mark, this.host)
-            found = _engine(this, place.cache)
-            found.version()
+        choice, moment = locate(stage, wanted, now, moment)
+    restoring = Restoring(stage)
+    with provisioned(stage, restoring.prepare):
         with log.phase("restore"):
-            _restore(this, found, place, choice)
+            restoring.restore(choice)
         with log.phase("start"):
-            run_steps(system.start, this.host, place, log, this.services)
+            stage.start(moment if isinstance(wanted, Before) else None)
         with log.phase("verify"):
-            resources = Resources(this.host, place.root, context.clock, str(project.root))
-            rpo = project.objectives[plan.system].rpo
-            recovered = Recovered(plan, resources, Objective(moment, rpo.limit if rpo else None), choice, log)
-            verify(checks, recovered.resources, recovered.objective, log)
+            recovered = Recovered(plan, stage.resources(), stage.objective(moment), choice, log)
+            stage.verify(checks, recovered.resources, recovered.objective)
             if body:
                 _run_body(body, recovered)
-            for error in this.services.died():
-                log.problem(error)
+            stage.still_up()
 
 
-def _engine(this: _Recovery, cache: str | None) -> Engine:
-    project = this.context.project
-    repository = project.repository(project.backup(this.plan.system, this.plan.backup).repository)
-    return engine(project, repository, this.host, this.log, cache)
+def manual_times(system: System) -> list[dict[str, Any]]:
+    """Declared manual times, as they go into the journal."""
+    return [{"name": manual.name, "seconds": manual.duration.total_seconds()} for manual in system.manual]
 
 
-def _locate(this: _Recovery, wanted: Point, now: datetime, moment: datetime) -> tuple[Choice, datetime]:
+def _engine(stage: Stage, cache: str | None) -> Engine:
+    project = stage.context.project
+    repository = project.repository(project.backup(stage.plan.system, stage.plan.backup).repository)
+    return stage.reach.engine_on(repository, stage.host, cache)
+
+
+def locate(this: Stage, wanted: Point, now: datetime, moment: datetime) -> tuple[Choice, datetime]:
     """Finds the recovery point; says how old it is at the moment of disaster."""
     backup = this.context.project.backup(this.plan.system, this.plan.backup)
     found = _engine(this, None)
@@ -153,34 +126,45 @@ def _locate(this: _Recovery, wanted: Point, now: datetime, moment: datetime) -> 
     return choice, moment
 
 
-def _restore(this: _Recovery, found: Engine, place: Slot, choice: Choice) -> None:
-    restore = this.context.project.systems[this.plan.system].restore
-    written = [this.context.clock.monotonic()]
+class Restoring:
+    """Lets the engine restore into the drill's place. `prepare` is what needs no recovery point yet."""
 
-    def progress(seen: Progress) -> None:
-        told: Mapping[str, Any] = {
-            "done_bytes": seen.done_bytes,
-            "total_bytes": seen.total_bytes,
-            "basis": seen.basis,
-        }
-        this.log.progress(told)
-        if this.context.clock.monotonic() - written[0] >= _PROGRESS_EVERY:
-            written[0] = this.context.clock.monotonic()
-            this.log.write(e.PROGRESS, **told)
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._engine: Engine | None = None
 
-    result = found.restore(
-        choice.point,
-        place.root,
-        include=restore.include,
-        verify=restore.verify,
-        timeout=restore.timeout.total_seconds(),
-        progress=progress,
-    )
-    this.log.measure("restore_seconds", round(result.seconds, 6), "s")
-    if result.bytes is not None:
-        this.log.measure("restored_bytes", result.bytes, "B")
-    if result.files is not None:
-        this.log.measure("restored_files", result.files, "count")
+    def prepare(self) -> None:
+        """Asks for the program's version, so that the restore phase is the restore and nothing else."""
+        self._engine = _engine(self._stage, self._stage.place.cache)
+        self._engine.version()
+
+    def restore(self, choice: Choice) -> None:
+        """Restores, and says how much that was."""
+        found = self._engine or _engine(self._stage, self._stage.place.cache)
+        stage, log, clock = self._stage, self._stage.log, self._stage.context.clock
+        declared = stage.system.restore
+        written = [clock.monotonic()]
+
+        def progress(seen: Progress) -> None:
+            told = asdict(seen)
+            log.progress(told)
+            if clock.monotonic() - written[0] >= _PROGRESS_EVERY:
+                written[0] = clock.monotonic()
+                log.write(e.PROGRESS, **told)
+
+        result = found.restore(
+            choice.point,
+            stage.place.root,
+            include=declared.include,
+            verify=declared.verify,
+            timeout=declared.timeout.total_seconds(),
+            progress=progress,
+        )
+        log.measure("restore_seconds", round(result.seconds, 6), "s")
+        if result.bytes is not None:
+            log.measure("restored_bytes", result.bytes, "B")
+        if result.files is not None:
+            log.measure("restored_files", result.files, "count")
 
 
 def _run_body(body: Body, recovered: Recovered) -> None:
@@ -199,30 +183,3 @@ def _run_body(body: Body, recovered: Recovered) -> None:
         observation={},
         data_loss_seconds=told.data_loss_seconds,
     )
-
-
-def _clean_up(this: _Recovery, path: str, place: Slot) -> None:
-    """Stops what was started, looks for what is left, removes what was restored. Its own faults are problems."""
-    log = this.log
-    with log.phase("clean up"):
-        try:
-            for name, error in this.services.stop():
-                log.problem(HostError(f"service {name!r} could not be stopped: {error.what}", mend=_GC))
-            for line in this.host.sweep():
-                log.problem(
-                    HostError(
-                        f"a process was left running, and was ended: {line}",
-                        where=f"host {this.host.id}",
-                        mend="let recovery steps that stay up be `background: true`, so that they are stopped in order",
-                    )
-                )
-            began = this.context.clock.monotonic()
-            give_back(path, place, this.host)
-            took = format_duration(this.context.clock.monotonic() - began)
-            log.fact("clean_up", f"restored data removed from {place.folder} in {took}")
-        except HostError as error:
-            log.problem(HostError(f"not all that was restored could be removed: {error.what}", where=path, mend=_GC))
-            raise
-
-
-_GC = "see what holds it, then run `drtests gc`"

@@ -10,29 +10,33 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from filelock import FileLock, Timeout
-
-from drtests.errors import HostError, SafetyError
+from drtests.errors import HostBusy, HostError, SafetyError
 from drtests.protocols.clock import Clock
 from drtests.protocols.host import Host
 
 LOCK = ".drtests.lock"
 LEASES = ".drtests-leases"
 PREFIX = "drtests-"
+_LARGEST = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A drill's own folder: `root` for what is restored, `cache` for the engine, `logs` for services."""
+    """A drill's own folder.
+
+    `root` is for what is restored, `cache` for the engine, `logs` for
+    services, `databases` for what scratch servers keep.
+    """
 
     folder: str
     root: str
     cache: str
     logs: str
+    databases: str
     lock_wait: float
 
 
@@ -40,25 +44,17 @@ class Slot:
 def locked(path: str, host: Host, clock: Clock, timeout: float) -> Iterator[float]:
     """Holds the staging's lock; yields the seconds spent waiting for it. Raises HostError when it takes too long."""
     host.make_directory(path)
-    local = host.local_path(path)
-    if local is None:
-        raise HostError(f"host {host.id!r} has no lock that drtests can take", mend="use a staging on a local host")
     began = clock.monotonic()
-    lock = FileLock(local / LOCK)
-    try:
-        lock.acquire(timeout=timeout, poll_interval=0.1)
-    except Timeout:
-        raise HostError(
-            f"another drill has used the staging for {timeout:.0f} s",
-            where=path,
-            mend="wait for the other run, give each run its own staging, or see what hangs",
-        ) from None
-    except OSError as error:
-        raise HostError(f"the staging cannot be locked: {error.strerror}", where=path, mend="see who owns it") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(host.lock(f"{path}/{LOCK}", timeout))
+        except HostBusy:
+            raise HostError(
+                f"another drill has used the staging for {timeout:.0f} s",
+                where=path,
+                mend="wait for the other run, give each run its own staging, or see what hangs",
+            ) from None
         yield clock.monotonic() - began
-    finally:
-        lock.release()
 
 
 def slot(path: str, name: str, host: Host, lock_wait: float) -> Slot:
@@ -66,7 +62,7 @@ def slot(path: str, name: str, host: Host, lock_wait: float) -> Slot:
     folder = str(PurePosixPath(path) / f"{PREFIX}{name}")
     if host.exists(folder):
         raise SafetyError("the drill's folder is there already", where=folder, mend="reap it with `drtests gc`")
-    return Slot(folder, f"{folder}/root", f"{folder}/cache", f"{folder}/logs", lock_wait)
+    return Slot(folder, f"{folder}/root", f"{folder}/cache", f"{folder}/logs", f"{folder}/databases", lock_wait)
 
 
 def take(path: str, taken: Slot, mark: str, host: Host) -> None:
@@ -74,7 +70,7 @@ def take(path: str, taken: Slot, mark: str, host: Host) -> None:
     host.make_directory(str(PurePosixPath(path) / LEASES))
     lease = {"folder": taken.folder, "mark": mark, "pid": os.getpid()}
     host.write(_lease(path, taken.folder), json.dumps(lease).encode())
-    for directory in (taken.root, taken.cache, taken.logs):
+    for directory in (taken.root, taken.cache, taken.logs, taken.databases):
         host.make_directory(directory)
 
 
@@ -86,25 +82,30 @@ def give_back(path: str, taken: Slot, host: Host) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What a drill that did not end left behind."""
+    """What a drill that did not end left behind. `file` and `folder` are paths on the staging's host."""
 
-    file: Path
+    file: str
     folder: str
     mark: str
 
 
-def leases(path: Path) -> Sequence[Lease]:
-    """All leases of a local staging, those of a running drill too. A lease that cannot be read names no folder."""
+def leases(path: str, host: Host) -> Sequence[Lease]:
+    """All leases of a staging, those of a running drill too. A lease that cannot be read names no folder."""
+    folder_of_leases = f"{path}/{LEASES}"
+    if not host.exists(folder_of_leases):
+        return ()
     found = []
-    for file in sorted((path / LEASES).glob("*.json")):
+    for name in sorted(fact.path for fact in host.scan(folder_of_leases) if fact.path.endswith(".json")):
+        file = f"{folder_of_leases}/{name}"
         try:
-            data = json.loads(file.read_bytes())
+            data = json.loads(host.read(file, _LARGEST))
             folder, mark = str(data["folder"]), str(data["mark"])
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError, HostError):
             folder, mark = "", ""
         # Never believe a path that leads elsewhere: only folders that drtests names itself are removed.
-        if Path(folder).parent != path or not Path(folder).name.startswith(PREFIX):
-            folder = str(path / file.stem)
+        at = PurePosixPath(folder)
+        if str(at.parent) != path or not at.name.startswith(PREFIX):
+            folder = f"{path}/{PurePosixPath(name).stem}"
         found.append(Lease(file, folder, mark))
     return found
 

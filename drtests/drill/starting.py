@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -44,10 +44,20 @@ class Services:
                 yield name, error
 
 
-def run_steps(steps: Sequence[Step], host: Host, slot: Slot, log: DrillLog, services: Services) -> None:
-    """Runs the steps in order. Raises HostError on the first that fails, with the end of its output."""
+def run_steps(
+    steps: Sequence[Step],
+    host: Host,
+    slot: Slot,
+    log: DrillLog,
+    services: Services,
+    given: Mapping[str, str],
+) -> None:
+    """Runs the steps in order, each with the variables `given` and its own.
+
+    Raises HostError on the first that fails, with the end of its output.
+    """
     for number, step in enumerate(steps, 1):
-        environment = {"DRTESTS_ROOT": slot.root, **step.environment}
+        environment = {"DRTESTS_ROOT": slot.root, **given, **step.environment}
         cwd = str(PurePosixPath(slot.root) / step.cwd)
         if not host.exists(cwd):
             raise _failed(step, f"its folder {step.cwd!r} is not in the restored copy")

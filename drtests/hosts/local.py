@@ -9,20 +9,28 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from drtests.errors import CommandNotFound, CommandTimeout, HostError
+from filelock import FileLock, Timeout
+
+from drtests.errors import CommandNotFound, CommandTimeout, HostBusy, HostError
 from drtests.hashing import digest_files
 from drtests.hosts.children import Child, LocalService
 from drtests.hosts.processes import MARK, sweep_marked
 from drtests.model.estate import Host as Declaration
 from drtests.model.units import format_duration
-from drtests.protocols.host import CommandResult, FileFact, LineSink, Service
+from drtests.protocols.host import CommandResult, FileFact, HostContext, LineSink, Service
 
-__all__ = ["LocalHost", "sweep_marked"]
+__all__ = ["LocalHost", "open_local", "sweep_marked"]
 
 _KIND = 0o170000
 """The bits of a mode that tell what it is."""
+
+
+def open_local(context: HostContext) -> LocalHost:
+    """The adapter for hosts of type `local`."""
+    return LocalHost(context.declared, context.mark)
 
 
 class LocalHost:
@@ -174,6 +182,26 @@ class LocalHost:
 
     def resolve(self, path: str) -> str:
         return os.path.realpath(path)
+
+    @contextmanager
+    def lock(self, path: str, timeout: float) -> Iterator[None]:
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=timeout, poll_interval=0.1)
+        except Timeout:
+            raise HostBusy(
+                f"somebody else holds {path} since more than {timeout:.0f} s", where=f"host {self._id}"
+            ) from None
+        except OSError as error:
+            raise self._failed("lock", path, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def forward(self, address: str, port: int) -> Iterator[tuple[str, int]]:
+        yield address, port
 
     def _spawn(
         self,

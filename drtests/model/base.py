@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
@@ -15,6 +17,21 @@ class Declaration(BaseModel):
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 """How things refer to each other: lower case letters, digits, `.`, `_` and `-`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refers:
+    """Marks an id in the options of an adapter: what it refers to is looked up when declarations are read."""
+
+    kind: Literal["host", "repository", "live database", "store", "database"]
+    """`database` is one of the system's own `databases`; the rest is declared in estate.yaml."""
+
+
+HostId = Annotated[Id, Refers("host")]
+RepositoryId = Annotated[Id, Refers("repository")]
+LiveId = Annotated[Id, Refers("live database")]
+StoreId = Annotated[Id, Refers("store")]
+DatabaseId = Annotated[Id, Refers("database")]
 
 Flag = Annotated[bool, Strict()]
 """Only true and false; YAML's old `yes`, `no`, `on` and `off` are text, and refused."""
@@ -91,3 +108,11 @@ def _dependency(value: Any) -> Any:
 
 
 Dependencies = tuple[Annotated[Dependency, BeforeValidator(_dependency)], ...]
+
+
+def gather_options(model: type[BaseModel], value: Any) -> Any:
+    """For a before-validator: an adapter's options stand beside the keys that all have, and go to `options`."""
+    if not isinstance(value, Mapping) or "options" in value:
+        return value
+    own = {name: part for name, part in value.items() if name in model.model_fields}
+    return {**own, "options": {name: part for name, part in value.items() if name not in own}}

@@ -6,9 +6,10 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from drtests.model.base import Declaration, EngineVariable, Flag, Id, SecretReference, Text
+from drtests.model.connections import LiveDatabase, Ssh, Store
 from drtests.model.units import Duration
 
 
@@ -46,8 +47,16 @@ class Host(Declaration):
 
     id: Id
     type: str = "local"
-    """Host adapter; `local` is the machine that runs drtests."""
+    """Host adapter: `local` is the machine that runs drtests, `ssh` one that is reached over SSH."""
     site: Id | None = None
+    ssh: Ssh | None = None
+    """How it is reached, when its type is `ssh`."""
+
+    @model_validator(mode="after")
+    def _reached(self) -> Host:
+        if (self.type == "ssh") != (self.ssh is not None):
+            raise ValueError("`ssh` goes with `type: ssh`, and only with it; give both or neither")
+        return self
 
 
 # A user, which may be empty, and a password, which may hold `/`; but no port, nor an IPv6 address.
@@ -75,11 +84,15 @@ class Repository(Declaration):
     engine: str = "restic"
     location: Annotated[str, AfterValidator(_no_credentials)]
     """As the engine writes it; a relative local path is taken from the project's root."""
-    password: SecretReference
+    password: SecretReference | None = None
+    """Engines that encrypt need it."""
     environment: dict[str, EngineVariable] = Field(default_factory=dict)
     """Further variables for the engine, each by reference; `plain:value` for what is no secret."""
     site: Id | None = None
     offsite: Flag = False
+    store: Id | None = None
+    """The bucket it lies in, when that is declared under `stores`: what is known and judged of the bucket then counts
+    for the repository."""
     host: Id | None = None
     """Where the engine runs; the staging's host when not given."""
     program: str | None = None
@@ -131,6 +144,10 @@ class Estate(Declaration):
     people: tuple[Person, ...] = Field(min_length=1)
     hosts: tuple[Host, ...] = (Host(id="local"),)
     repositories: tuple[Repository, ...] = Field(min_length=1)
+    databases: tuple[LiveDatabase, ...] = ()
+    """Running database servers."""
+    stores: tuple[Store, ...] = ()
+    """Buckets of object stores."""
     staging: tuple[Staging, ...] = Field(min_length=1)
     actions: ActionPolicy = ActionPolicy()
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from drtests.model.base import Declaration, Dependencies, Flag, Id, Level, Text
+from drtests.model.base import Declaration, Dependencies, Flag, Id, Level, Text, gather_options
 from drtests.model.units import Duration, Instant
 
 
@@ -166,6 +166,79 @@ CHECK_PLACEHOLDER: dict[str, Any] = {"$comment": "one check"}
 Checks = tuple[Annotated[Check, BeforeValidator(_check), WithJsonSchema(CHECK_PLACEHOLDER)], ...]
 
 
+DATABASE_PLACEHOLDER: dict[str, Any] = {"$comment": "one database"}
+REPLICA_PLACEHOLDER: dict[str, Any] = {"$comment": "one replica"}
+FAILOVER_PLACEHOLDER: dict[str, Any] = {"$comment": "one failover"}
+
+
+class Database(Declaration):
+    """A database that is restored and started for the drill; the recipe's own options stand beside these."""
+
+    id: Id
+    """How checks, and the variables of recovery steps, call it."""
+    recipe: str
+    """How the backup becomes a running database, e.g. postgres-dump."""
+    live: Id | None = None
+    """The running database it is a backup of: for checks that compare with it. Declared in estate.yaml."""
+    run_as: str | None = None
+    """User that the scratch server runs as, when drtests runs as root."""
+    timeout: Duration = timedelta(hours=1)
+    """For loading and starting it."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return gather_options(cls, value)
+
+
+class Replica(Declaration):
+    """A copy that is kept up to date; the options of its kind stand beside these."""
+
+    id: Id
+    kind: str
+    """E.g. postgres-streaming, postgres-logical, mariadb, redis, backup-copy or files."""
+    markers: Flag = False
+    """Whether the drill may write markers at the source, in a schema, key or file of its own, which it removes again.
+    Without them lag is what the servers say of themselves."""
+    window: Duration = timedelta(seconds=60)
+    """How long lag is sampled."""
+    interval: Duration = timedelta(seconds=1)
+    """How often."""
+    rpo: Duration | None = None
+    """Stricter than the system's; the strictest counts."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return gather_options(cls, value)
+
+    @model_validator(mode="after")
+    def _several(self) -> Replica:
+        if self.interval <= timedelta(0) or self.window < 2 * self.interval:
+            raise ValueError("`window` has to hold at least two intervals; lengthen `window` or shorten `interval`")
+        return self
+
+
+class Failover(Declaration):
+    """A failover that is rehearsed on a throwaway replica; the options of its kind stand beside these."""
+
+    id: Id
+    kind: str
+    """E.g. postgres."""
+    database: Id
+    """Of this system's `databases`: the promoted replica takes its place for recovery steps and checks."""
+    timeout: Duration = timedelta(hours=1)
+    """For building the replica, and again for catching up."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return gather_options(cls, value)
+
+
 class System(Declaration):
     """The whole file."""
 
@@ -186,6 +259,12 @@ class System(Declaration):
     sources: tuple[Source, ...] = ()
     backups: tuple[Backup, ...] = Field(min_length=1)
     restore: Restore
+    databases: tuple[Annotated[Database, WithJsonSchema(DATABASE_PLACEHOLDER)], ...] = ()
+    """Databases of the restored copy, started before the recovery steps."""
+    replicas: tuple[Annotated[Replica, WithJsonSchema(REPLICA_PLACEHOLDER)], ...] = ()
+    """Copies that are kept up to date."""
+    failovers: tuple[Annotated[Failover, WithJsonSchema(FAILOVER_PLACEHOLDER)], ...] = ()
+    """Failovers that are rehearsed."""
     start: tuple[Step, ...] = ()
     checks: Checks = ()
     manual: tuple[ManualStep, ...] = ()

@@ -11,7 +11,9 @@ from pydantic import BaseModel
 
 from drtests.model.verdict import Verdict
 from drtests.protocols.clock import Clock
+from drtests.protocols.database import Scratch
 from drtests.protocols.host import Host
+from drtests.protocols.reach import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,12 @@ class Resources:
     clock: Clock
     project_root: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    databases: Mapping[str, Scratch] = field(default_factory=dict)
+    """Restored databases that run, by the ids that the system's declaration gives them."""
+    live: Mapping[str, str] = field(default_factory=dict)
+    """Ids of the live databases that those are backups of, where declared."""
+    reach: Reach | None = None
+    """Opens what is declared elsewhere; None where checks are carried out without a project."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from drtests.model.estate import Host as Declared
 
 LineSink = Callable[[str, str], None]
 """Called with (`stdout` or `stderr`, line) as lines come."""
@@ -49,6 +52,22 @@ class Service(Protocol):
 
     def stop(self, timeout: float) -> None:
         """Ends its whole process group: asked first, then killed after `timeout` seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostContext:
+    """All that a host adapter is given; an adapter is a callable `(HostContext) -> Host`.
+
+    `mark` is carried in the environment of every process that is started, so
+    that `sweep` finds it again. `hosts` are all that are declared, by id (a
+    jump host is one of them). Relative paths and references to secrets are
+    taken from `root`.
+    """
+
+    declared: Declared
+    mark: str = ""
+    root: Path = Path()
+    hosts: Mapping[str, Declared] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -111,3 +130,18 @@ class Host(Protocol):
 
     def resolve(self, path: str) -> str:
         """The path with all links followed, whether it exists or not."""
+
+    def lock(self, path: str, timeout: float) -> AbstractContextManager[None]:
+        """Holds an exclusive lock on the file `path`, which is made if need be and left behind.
+
+        Released when left, and by the machine itself when whoever holds it dies
+        or can no longer be reached. Raises HostBusy when somebody else holds it
+        for `timeout` seconds (0: not waited for at all), HostError.
+        """
+
+    def forward(self, address: str, port: int) -> AbstractContextManager[tuple[str, int]]:
+        """Address and port at which this process reaches `address`:`port` as that host reaches it.
+
+        Raises HostError when the way is barred; a connection that the far end
+        refuses is refused here too.
+        """

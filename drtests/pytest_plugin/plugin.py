@@ -29,6 +29,8 @@ _MARKERS = (
     "restore: drills that bring a system back",
     "recovery_points: drills that judge the history of recovery points",
     "integrity: drills that read a repository back",
+    "replication: drills that measure how far a replica lags behind",
+    "failover: drills that rehearse a failover on a throwaway replica",
     "offsite: drills of an offsite repository",
 )
 

@@ -97,5 +97,5 @@ def test_a_lease_that_names_a_foreign_folder_is_not_believed(tmp_path: Path, fol
     (tmp_path / ".drtests-leases").mkdir()
     named = str(tmp_path / folder) if not folder.startswith("/") else folder
     (tmp_path / ".drtests-leases" / "drtests-run.json").write_text(f'{{"folder": "{named}", "mark": "m"}}')
-    [lease] = leases(tmp_path)
+    [lease] = leases(str(tmp_path), LocalHost(Host(id="local")))
     assert lease.folder == str(tmp_path / "drtests-run")

@@ -1,0 +1,87 @@
+"""Opens what is declared, for one drill: what runs is journaled, every secret that is used is redacted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from drtests import registry
+from drtests.drill.context import engine_on
+from drtests.drill.hosts import open_host
+from drtests.drill.journaled_host import JournaledHost
+from drtests.drill.log import DrillLog
+from drtests.errors import UsageError
+from drtests.model.connections import LiveDatabase
+from drtests.model.connections import Store as DeclaredStore
+from drtests.model.estate import Repository
+from drtests.model.project import Project
+from drtests.model.words import did_you_mean
+from drtests.protocols.database import Live, LiveContext
+from drtests.protocols.engine import Engine
+from drtests.protocols.host import Host
+from drtests.protocols.store import Store, StoreContext
+from drtests.secrets import resolve
+
+_Declared = TypeVar("_Declared", LiveDatabase, DeclaredStore, Repository)
+
+
+class DrillReach:
+    """Fulfils `drtests.protocols.reach.Reach`. A host is opened once, whoever asks for it."""
+
+    def __init__(self, project: Project, log: DrillLog, mark: str) -> None:
+        self._project = project
+        self._log = log
+        self._mark = mark
+        self._hosts: dict[str | None, JournaledHost] = {}
+        self.stores: list[Store] = []
+        """All that were opened, so that what they were asked can be counted."""
+
+    def host(self, host_id: str | None) -> JournaledHost:
+        if host_id not in self._hosts:
+            self._hosts[host_id] = JournaledHost(open_host(self._project, host_id, self._mark), self._log)
+        return self._hosts[host_id]
+
+    def opened(self) -> Sequence[Host]:
+        """All hosts that were opened."""
+        return tuple(self._hosts.values())
+
+    def live(self, database_id: str, *, writable: bool = False) -> Live:
+        declared = _found(self._project.estate.databases, database_id, "live database")
+        password = resolve(declared.password, root=self._project.root) if declared.password else None
+        self._log.hide([password or ""])
+        context = LiveContext(declared, self.host(declared.host), password, writable)
+        made: Live = registry.database(declared.type)(context)
+        return made
+
+    def engine(self, repository_id: str) -> Engine:
+        repository = _found(self._project.estate.repositories, repository_id, "repository")
+        return self.engine_on(repository, self.host(repository.host), None)
+
+    def engine_on(self, repository: Repository, host: Host, cache: str | None) -> Engine:
+        """The repository's engine on a host of the drill's own choice, with a cache there."""
+        built, secrets = engine_on(self._project, repository, host, cache)
+        self._log.hide(secrets)
+        return built
+
+    def store(self, store_id: str, *, writer: bool = False) -> Store:
+        declared = _found(self._project.estate.stores, store_id, "store")
+        keys = declared.writer if writer else declared.reader
+        if keys is None:
+            raise UsageError(
+                f"store {store_id!r} declares no credentials of the backup writer",
+                mend="give `writer` in targets/estate.yaml",
+            )
+        references = keys.model_dump(exclude_none=True)
+        credentials = {name: resolve(reference, root=self._project.root) for name, reference in references.items()}
+        self._log.hide(credentials.values())
+        role = "writer" if writer else "reader"
+        made: Store = registry.store(declared.type)(StoreContext(declared, role, credentials))
+        self.stores.append(made)
+        return made
+
+
+def _found(known: Iterable[_Declared], wanted: str, what: str) -> _Declared:
+    declared = {one.id: one for one in known}
+    if wanted not in declared:
+        raise UsageError(f"there is no {what} {wanted!r}", mend=did_you_mean(wanted, declared, f"declared as {what}"))
+    return declared[wanted]
