@@ -6,38 +6,17 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
-
-from drtests.errors import SafetyError
 from drtests.protocols.check import Resources
 from drtests.protocols.host import FileFact
+from drtests.restored import RelativePath, inside
 
-
-def _below(path: str) -> str:
-    if path.startswith(("/", "~")) or "\\" in path or "\0" in path:
-        raise ValueError(f"{path!r} must be relative to the restored tree, e.g. srv/data")
-    if ".." in path.split("/"):
-        raise ValueError(f"{path!r} must stay inside the restored tree; `..` is not allowed")
-    return posixpath.normpath(path)
-
-
-RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_below)]
-"""Relative to the restored root, `/` between its parts."""
+__all__ = ["Match", "RelativePath", "matches", "place", "printable"]
 
 
 def place(resources: Resources, path: str) -> str:
     """The absolute path on the host. Raises SafetyError when links lead out of the restored tree."""
-    root = resources.host.resolve(resources.root)
-    found = resources.host.resolve(posixpath.join(root, path))
-    if found != root and not found.startswith(root.rstrip("/") + "/"):
-        raise SafetyError(
-            f"{path} leads out of the restored tree, to {found}",
-            where=path,
-            mend="check what was restored, not what a link points at on this machine",
-        )
-    return found
+    return inside(resources.host, resources.root, path)
 
 
 def printable(name: str) -> str:
