@@ -50,6 +50,7 @@ def opened(resources: Resources, path: str, timeout: float) -> Iterator[sqlite3.
         try:
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
             connection.execute("PRAGMA query_only = 1")
+            connection.set_authorizer(_no_other_file)
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise Unusable(f"{path} holds no tables")
             yield connection
@@ -57,6 +58,11 @@ def opened(resources: Resources, path: str, timeout: float) -> Iterator[sqlite3.
             raise _explained(error, path, timeout) from None
         finally:
             connection.close()
+
+
+def _no_other_file(action: int, *_told: object) -> int:
+    """ATTACH, and VACUUM INTO with it, would make files wherever they like, although the database is only read."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def _explained(error: sqlite3.Error, path: str, timeout: float) -> Exception:

@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from drtests.checks.databases import Unusable, opened
 from drtests.checks.files import CLOCK_TOLERANCE
 from drtests.checks.places import RelativePath, matches, place
-from drtests.errors import DrtestsError
-from drtests.model.base import Declaration
+from drtests.checks.running import first, running
+from drtests.errors import DatabaseDamaged, DrtestsError
+from drtests.model.base import DatabaseId, Declaration
 from drtests.model.units import Duration, format_duration, utc_text
 from drtests.model.verdict import Verdict
 from drtests.protocols.check import Judgement, Objective, Observation, Resources
@@ -54,9 +55,20 @@ class FilesMarker(Declaration):
     """A file, a directory or a pattern, as in the `files` check."""
 
 
-class MarkerSpec(Declaration):
-    """Options of `marker`; one of `sqlite`, `file` and `files`."""
+class SqlMarker(Declaration):
+    """A row of a restored database that runs."""
 
+    database: DatabaseId
+    """Of the system's `databases`."""
+    query: str = Field(min_length=1)
+    """Gives the newest marker: ISO 8601 text, or seconds since 1970. Of Redis a command."""
+    timeout: Duration = timedelta(minutes=5)
+
+
+class MarkerSpec(Declaration):
+    """Options of `marker`; one of `sql`, `sqlite`, `file` and `files`."""
+
+    sql: SqlMarker | None = None
     sqlite: SqliteMarker | None = None
     file: FileMarker | None = None
     files: FilesMarker | None = None
@@ -65,8 +77,8 @@ class MarkerSpec(Declaration):
 
     @model_validator(mode="after")
     def _one(self) -> MarkerSpec:
-        if sum(source is not None for source in (self.sqlite, self.file, self.files)) != 1:
-            raise ValueError("give exactly one of `sqlite`, `file` and `files`")
+        if sum(source is not None for source in (self.sql, self.sqlite, self.file, self.files)) != 1:
+            raise ValueError("give exactly one of `sql`, `sqlite`, `file` and `files`")
         return self
 
 
@@ -84,6 +96,8 @@ class MarkerCheck:
 
     @property
     def title(self) -> str:
+        if self._spec.sql is not None:
+            return f"newest marker in database {self._spec.sql.database}"
         source = self._spec.sqlite or self._spec.file or self._spec.files
         return f"newest marker in {source.path if source else '?'}"
 
@@ -101,6 +115,8 @@ class MarkerCheck:
         return seen | {"newest": newest, "newest_at": utc_text(datetime.fromtimestamp(newest, UTC))}
 
     def _newest(self, resources: Resources) -> float:
+        if self._spec.sql is not None:
+            return self._row(self._spec.sql, resources)
         if self._spec.sqlite is not None:
             source = self._spec.sqlite
             with opened(resources, source.path, source.timeout.total_seconds()) as connection:
@@ -122,6 +138,17 @@ class MarkerCheck:
         if newest is None:
             raise Unusable(f"no file {pattern} in the restored copy")
         return newest
+
+    def _row(self, source: SqlMarker, resources: Resources) -> float:
+        where = f"database {source.database}"
+        session = running(resources, source.database).session
+        try:
+            value = first(session.query(source.query, source.timeout.total_seconds()))
+        except DatabaseDamaged as error:
+            raise Unusable(error.what) from None
+        if value is None:
+            raise Unusable(f"{where} holds no marker")
+        return self._time(value, where)
 
     def _time(self, value: Any, where: str) -> float:
         """Seconds since 1970. The value itself is not repeated in an error: it is restored data."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from drtests.checks.databases import Unusable, opened
 from drtests.checks.places import RelativePath
-from drtests.errors import HostError
+from drtests.checks.values import as_seen, expectations, judge_value
 from drtests.model.base import Declaration, Flag
 from drtests.model.units import Duration
 from drtests.model.verdict import Verdict
@@ -34,7 +33,7 @@ class SqliteSpec(Declaration):
 
     @model_validator(mode="after")
     def _expectation(self) -> SqliteSpec:
-        expected = [name for name in ("value", "min", "max") if getattr(self, name) is not None]
+        expected = expectations(self)
         if self.query is None and expected:
             raise ValueError(f"`{expected[0]}` needs a `query`")
         if self.query is not None and not expected:
@@ -71,22 +70,11 @@ class SqliteCheck:
                 if spec.query is not None:
                     row = connection.execute(spec.query).fetchone()
                     seen["rows"] = 0 if row is None else 1
-                    if row is not None and row[0] is not None:
-                        seen |= self._seen(row[0])
+                    if row is not None:
+                        seen |= as_seen(row[0], spec, spec.path)
         except Unusable as reason:
             seen["unusable"] = str(reason)
         return seen
-
-    def _seen(self, value: Any) -> dict[str, Any]:
-        """Numbers as they are; of text and bytes only a hash, since it is restored data."""
-        if isinstance(value, (int, float)):
-            return {"number": value}
-        if self._spec.min is not None or self._spec.max is not None:
-            raise HostError(
-                f"the query on {self._spec.path} gives {type(value).__name__}, and `min` and `max` need a number",
-                mend="let the query return a number, e.g. with count(*) or CAST(... AS REAL)",
-            )
-        return {"text": _digest(value)}
 
     def judge(self, observation: Observation, objective: Objective) -> Judgement:
         spec = self._spec
@@ -96,22 +84,4 @@ class SqliteCheck:
             return Judgement(Verdict.MISSED, f"integrity_check finds {observation['integrity_problems']} problems")
         if spec.query is None:
             return Judgement(Verdict.MET, "integrity_check finds no problem")
-        number, text = observation["number"], observation["text"]
-        if number is None and text is None:
-            return Judgement(Verdict.MISSED, "the query gives no value")
-        if spec.value is not None:
-            same = text == _digest(spec.value) if isinstance(spec.value, str) else number == spec.value
-            if not same:
-                seen = "another text" if number is None else f"{number}"
-                wanted = "" if isinstance(spec.value, str) else f", {spec.value} expected"
-                return Judgement(Verdict.MISSED, f"the query gives {seen}{wanted}")
-        if spec.min is not None and number < spec.min:
-            return Judgement(Verdict.MISSED, f"the query gives {number}, at least {spec.min} expected")
-        if spec.max is not None and number > spec.max:
-            return Judgement(Verdict.MISSED, f"the query gives {number}, at most {spec.max} expected")
-        return Judgement(Verdict.MET, "the query gives what is expected" + ("" if number is None else f": {number}"))
-
-
-def _digest(value: Any) -> str:
-    data = value if isinstance(value, bytes) else str(value).encode("utf-8", errors="surrogatepass")
-    return hashlib.sha256(data).hexdigest()
+        return judge_value(spec, observation)

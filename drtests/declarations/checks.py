@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from drtests import registry
-from drtests.declarations.adapters import Known, known_ids, reference_problems, spec_of
+from drtests.declarations.adapters import known_ids, reference_problems, spec_of
 from drtests.declarations.problems import explain
 from drtests.declarations.source import Source
 from drtests.declarations.yamltext import Path
@@ -16,7 +16,7 @@ from drtests.errors import Diagnostic, UsageError
 from drtests.model.estate import Estate
 from drtests.model.system import Check as Declared
 from drtests.model.system import System
-from drtests.protocols.check import Check
+from drtests.protocols.check import Check, KnowsSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def _build(declared: Declared) -> NamedCheck:
 
 def check_problems(system: System, estate: Estate | None, source: Source) -> Iterator[Diagnostic]:
     """What is wrong with a system's checks, each at its line; that none proves data is wrong, too."""
-    known: Known | None = known_ids(estate, system) if estate else None
+    known = known_ids(estate, system)
     proves = broken = False
     for number, declared in enumerate(system.checks):
         path = _options_path(source, number, declared.kind)
@@ -54,9 +54,12 @@ def check_problems(system: System, estate: Estate | None, source: Source) -> Ite
             continue
         try:
             spec = adapter.Spec.model_validate(declared.options)
-            proves = adapter(spec).proves_data or proves
-            if known:
-                yield from reference_problems(spec, source, path, known)
+            check = adapter(spec)
+            proves = check.proves_data or proves
+            if isinstance(check, KnowsSystem):
+                for unfit in check.unfit(system):
+                    yield source.wrong((*path, *unfit.path), unfit.what, unfit.mend)
+            yield from reference_problems(spec, source, path, known)
         except ValidationError as error:
             broken = True
             yield from explain(error, adapter.Spec, source, path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from drtests.model.system import System
 from drtests.model.verdict import Verdict
 from drtests.protocols.clock import Clock
 from drtests.protocols.database import Scratch
@@ -57,6 +58,15 @@ class Judgement:
     """What to do, when it is not MET."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Options that do not go with the rest of a system's declaration. `path` is where in the options."""
+
+    path: tuple[str | int, ...]
+    what: str
+    mend: str
+
+
 class Check(Protocol):
     """One kind of check. Built as `Check(spec)` with an instance of its own `Spec`.
 
@@ -80,3 +90,11 @@ class Check(Protocol):
     def observe(self, resources: Resources) -> Observation: ...
 
     def judge(self, observation: Observation, objective: Objective) -> Judgement: ...
+
+
+@runtime_checkable
+class KnowsSystem(Protocol):
+    """A check that can tell from the declarations alone that it could never be carried out."""
+
+    def unfit(self, system: System) -> Iterable[Unfit]:
+        """Empty when all is well. Ids that nothing declares are found without it."""

@@ -69,11 +69,15 @@ class CheckContract:
     refused: ClassVar[Sequence[Mapping[str, Any]]] = ()
     """Options that are no valid declaration."""
 
+    def resources(self, case: Case, host: Host, root: Path) -> Resources:
+        """What the check may look at, when the case is arranged; suites of checks on databases add those."""
+        return Resources(host, str(root), SystemClock(), str(root.parent), dict(case.environment))
+
     def judge(self, case: Case, host: Host, root: Path) -> Judgement:
         """The whole way: declaration, observation (through JSON, as the journal does) and judgement."""
         case.arrange(root)
         check = self.check(self.check.Spec.model_validate(dict(case.options)))
-        resources = Resources(host, str(root), SystemClock(), str(root.parent), dict(case.environment))
+        resources = self.resources(case, host, root)
         before = _listing(root)
         observation = check.observe(resources)
         require(_listing(root) == before, "the check wrote into the restored tree")
