@@ -8,4 +8,10 @@ from hypothesis import settings
 settings.register_profile("drtests", deadline=None)
 settings.load_profile("drtests")
 
-pytest_plugins = ["pytester", "tests.support.restic", "tests.support.restic_lab"]
+pytest_plugins = [
+    "pytester",
+    "tests.support.mariadb",
+    "tests.support.redis",
+    "tests.support.restic",
+    "tests.support.restic_lab",
+]

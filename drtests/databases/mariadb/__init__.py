@@ -1,0 +1,1 @@
+"""MariaDB, and MySQL where its tools and statements are the same."""
