@@ -13,7 +13,7 @@ from drtests.drill.hosts import open_host
 from drtests.drill.planning import drills_of, plan_drill
 from drtests.errors import DrtestsError
 from drtests.model.project import Project
-from drtests.model.system import Before, RandomWithin
+from drtests.model.system import At, Before, RandomWithin
 from drtests.model.units import format_duration, utc_text
 
 
@@ -63,5 +63,5 @@ def _point(project: Project, system: str, gaps: list[str]) -> str | None:
     except DrtestsError as error:
         gaps.append(f"{system}: {error.what}")
         return None
-    asked = " (asked for)" if isinstance(restore.point, Before) else ""
+    asked = " (asked for)" if isinstance(restore.point, (At, Before)) else ""
     return f"{point.id[:8]} of {utc_text(point.time)}{asked}"

@@ -28,7 +28,7 @@ from drtests.errors import EXIT_NOTHING_RAN, UsageError
 )
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first drill that is not MET.")
 @click.option("-n", "workers", type=click.IntRange(min=1), help="Run so many drills at a time (needs pytest-xdist).")
-@click.option("--point", help="Recovery point: latest, an id, before:TIME or random:DURATION.")
+@click.option("--point", help="Recovery point: latest, an id, before:TIME, at:TIME or random:DURATION.")
 @click.option("--seed", help="Seed of a random recovery point, to repeat an earlier choice.")
 @click.option("--lock-timeout", default=14400.0, show_default=True, help="Longest wait for a staging, in seconds.")
 @json_option

@@ -83,6 +83,11 @@ def _rpo(limit: float, trace: Trace) -> Iterator[Reason]:
     if trace.started.get("moment_basis") == "recovery point":
         # An older point was asked for on purpose; its age says nothing of what would be lost today.
         return
+    if trace.started.get("moment_basis") == "point in time":
+        # How near the logs led to the moment is told by a marker, whose check answers to the RPO by itself.
+        if trace.proved is None:
+            yield Verdict.INCONCLUSIVE, "no marker tells how near to the moment it was recovered"
+        return
     if loss is None or loss.recovery_point_age_seconds is None:
         yield Verdict.INCONCLUSIVE, "data loss unknown: no recovery point was located"
         return

@@ -46,6 +46,7 @@ class SqliteRecipe:
 
     Spec: ClassVar[type[BaseModel]] = SqliteRecipeSpec
     type: ClassVar[str] = "sqlite"
+    point_in_time: ClassVar[bool] = False
 
     def __init__(self, spec: SqliteRecipeSpec) -> None:
         self._spec = spec

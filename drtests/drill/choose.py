@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from drtests.errors import RecoveryPointMissing
-from drtests.model.system import Before, Point, RandomWithin
+from drtests.model.system import At, Before, Point, RandomWithin
 from drtests.model.units import format_duration, utc_text
 from drtests.protocols.engine import RecoveryPoint
 
-NOW, DECLARED, OF_POINT = "now", "declared", "recovery point"
+NOW, DECLARED, IN_TIME, OF_POINT = "now", "declared", "point in time", "recovery point"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,12 @@ class Choice:
 
 
 def moment_basis(wanted: Point) -> str:
-    """`now` when the latest is wanted, `declared` for a given moment, else the moment of the point itself."""
+    """`now` when the latest is wanted, `declared` for a given moment, `point in time` when logs are to lead there,
+    else the moment of the point itself."""
     if wanted == "latest":
         return NOW
+    if isinstance(wanted, At):
+        return IN_TIME
     return DECLARED if isinstance(wanted, Before) else OF_POINT
 
 
@@ -42,6 +45,8 @@ def choose(points: Sequence[RecoveryPoint], wanted: Point, now: datetime, seed: 
         return Choice(points[-1], "the latest")
     if isinstance(wanted, Before):
         return _before(points, wanted)
+    if isinstance(wanted, At):
+        return _at(points, wanted)
     if isinstance(wanted, RandomWithin):
         return _random(points, wanted, now, seed)
     return _by_id(points, wanted)
@@ -55,6 +60,14 @@ def _before(points: Sequence[RecoveryPoint], wanted: Before) -> Choice:
             mend=f"the oldest is of {utc_text(points[0].time)}: ask for a later moment, or keep them longer",
         )
     return Choice(early[-1], f"the newest before {utc_text(wanted.before)}")
+
+
+def _at(points: Sequence[RecoveryPoint], wanted: At) -> Choice:
+    late = [point for point in points if point.time >= wanted.at]
+    moment = utc_text(wanted.at)
+    if late:
+        return Choice(late[0], f"the first since {moment}, to recover to that moment")
+    return Choice(points[-1], f"the latest, to recover to {moment} if its logs reach so far")
 
 
 def _random(points: Sequence[RecoveryPoint], wanted: RandomWithin, now: datetime, seed: str) -> Choice:

@@ -7,15 +7,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from drtests import registry
 from drtests.core import events as e
 from drtests.core.plan import PYTHON, DrillPlan
 from drtests.declarations.checks import build_checks
-from drtests.drill.choose import NOW, Choice, choose, moment_basis
+from drtests.drill.choose import OF_POINT, Choice, choose, moment_basis
 from drtests.drill.context import RunContext
 from drtests.drill.log import DrillLog
 from drtests.drill.retry import ask
 from drtests.drill.stage import Stage, provisioned
-from drtests.model.system import Before, Point, RandomWithin, System
+from drtests.errors import UsageError
+from drtests.model.system import At, Before, Point, RandomWithin, System
 from drtests.model.units import parse_duration, parse_instant, utc_text
 from drtests.protocols.check import Judgement, Objective, Resources
 from drtests.protocols.engine import Engine, Progress
@@ -47,7 +49,12 @@ class Body:
 
 
 def parse_point(text: str) -> Point:
-    """`latest`, an id, `before:<time>` or `random:<duration>`, as given on the command line. Raises ValueError."""
+    """`latest`, an id, `before:<time>`, `at:<time>` or `random:<duration>`, as given on the command line.
+
+    Raises ValueError.
+    """
+    if text.startswith("at:"):
+        return At(at=parse_instant(text.removeprefix("at:")))
     if text.startswith("before:"):
         return Before(before=parse_instant(text.removeprefix("before:")))
     if text.startswith("random:"):
@@ -62,7 +69,7 @@ def recover(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | No
     wanted = parse_point(asked) if asked else system.restore.point
     checks = build_checks(system) if body is None or body.declared else ()
     now = context.clock.now()
-    moment = wanted.before if isinstance(wanted, Before) else now
+    moment = _moment(wanted, now)
     log.write(
         e.DRILL_STARTED,
         kind=plan.kind,
@@ -71,6 +78,12 @@ def recover(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | No
         moment_basis=moment_basis(wanted),
         manual=manual_times(system),
     )
+    if isinstance(wanted, At) and not any(registry.recipe(one.recipe).point_in_time for one in system.databases):
+        raise UsageError(
+            "no database of this system can be recovered to a point in time",
+            mend="ask for `before:TIME` instead; or declare a database with a recipe that keeps logs, e.g. "
+            "postgres-basebackup with `wal`",
+        )
     stage = Stage.of(plan, context, log)
     with log.phase("locate"):
         choice, moment = locate(stage, wanted, now, moment)
@@ -79,13 +92,20 @@ def recover(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | No
         with log.phase("restore"):
             restoring.restore(choice)
         with log.phase("start"):
-            stage.start(moment if isinstance(wanted, Before) else None)
+            stage.start(moment if isinstance(wanted, At) else None)
         with log.phase("verify"):
             recovered = Recovered(plan, stage.resources(), stage.objective(moment), choice, log)
             stage.verify(checks, recovered.resources, recovered.objective)
             if body:
                 _run_body(body, recovered)
             stage.still_up()
+
+
+def _moment(wanted: Point, now: datetime) -> datetime:
+    """When the disaster struck."""
+    if isinstance(wanted, Before):
+        return wanted.before
+    return wanted.at if isinstance(wanted, At) else now
 
 
 def manual_times(system: System) -> list[dict[str, Any]]:
@@ -109,7 +129,7 @@ def locate(this: Stage, wanted: Point, now: datetime, moment: datetime) -> tuple
     seed = this.context.options.seed or this.context.run
     choice = choose(points, wanted, now, seed)
     point = choice.point
-    if moment_basis(wanted) not in (NOW, "declared"):
+    if moment_basis(wanted) == OF_POINT:
         moment = point.time
         this.log.fact("moment", utc_text(moment))
     this.log.write(
@@ -122,7 +142,9 @@ def locate(this: Stage, wanted: Point, now: datetime, moment: datetime) -> tuple
         repository=backup.repository,
         chosen=choice.how,
     )
-    this.log.fact("recovery_point_age", round((moment - point.time).total_seconds(), 3))
+    if not isinstance(wanted, At):
+        # The age of a recovery point that holds logs says nothing of how near to the moment they lead.
+        this.log.fact("recovery_point_age", round((moment - point.time).total_seconds(), 3))
     return choice, moment
 
 

@@ -62,6 +62,13 @@ class Before(Declaration):
     before: Instant
 
 
+class At(Declaration):
+    """A moment to which databases are recovered by their logs: out of the first recovery point at or after it,
+    since that holds the logs up to there; out of the newest when none is as young."""
+
+    at: Instant
+
+
 class RandomWithin(Declaration):
     """Any recovery point of the last so long; the choice is seeded and recorded."""
 
@@ -73,19 +80,21 @@ _POINT_TEXT = "latest|[0-9a-f]{8,64}"
 
 def _point(value: Any) -> Any:
     """One message for whatever is wrong, instead of one for each thing it could have been."""
-    if isinstance(value, (Before, RandomWithin)):
+    if isinstance(value, (Before, At, RandomWithin)):
         return value
-    if isinstance(value, dict) and set(value) in ({"before"}, {"random_within"}):
+    if isinstance(value, dict) and set(value) in ({"before"}, {"at"}, {"random_within"}):
         return value
     if isinstance(value, str) and re.fullmatch(_POINT_TEXT, value):
         return value
     raise ValueError(
         f"{value!r} is no choice of a recovery point; write latest, an id of 8 to 64 hexadecimal digits (in quotes), "
-        '{before: "2026-03-01T04:00:00+01:00"} or {random_within: 30d}'
+        '{before: "2026-03-01T04:00:00+01:00"}, {at: "2026-03-01T04:00:00+01:00"} or {random_within: 30d}'
     )
 
 
-Point = Annotated[Annotated[str, Field(pattern=f"^({_POINT_TEXT})$")] | Before | RandomWithin, BeforeValidator(_point)]
+Point = Annotated[
+    Annotated[str, Field(pattern=f"^({_POINT_TEXT})$")] | Before | At | RandomWithin, BeforeValidator(_point)
+]
 
 
 class Restore(Declaration):
@@ -95,7 +104,8 @@ class Restore(Declaration):
     """Of the system's backups; the first when not given."""
     staging: Id
     point: Point = "latest"
-    """`latest`, a recovery point's id, `{before: time}` or `{random_within: 30d}`."""
+    """`latest`, a recovery point's id, `{before: time}`, `{at: time}` (point-in-time recovery) or
+    `{random_within: 30d}`."""
     include: tuple[str, ...] = ()
     """Only these paths; all of the recovery point when empty."""
     verify: Flag = False

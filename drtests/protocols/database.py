@@ -112,6 +112,8 @@ class Recipe(Protocol):
     Spec: ClassVar[type[BaseModel]]
     type: ClassVar[str]
     """As `Session.type`."""
+    point_in_time: ClassVar[bool]
+    """Whether it can honour `ScratchPlace.moment`."""
 
     def __init__(self, spec: Any) -> None: ...
 

@@ -227,3 +227,11 @@ def test_other_tests_are_left_alone(pytester: pytest.Pytester) -> None:
     assert outcome.ret == 1
     # pytester itself writes stdout and stderr.
     assert not {"reports", "journal", ".drtests"} & set(os.listdir(pytester.path))
+
+
+def test_a_system_without_logs_cannot_be_recovered_to_a_moment(pytester: pytest.Pytester, estate: Estate) -> None:
+    run(pytester, "targets", "-k", "restore", f"--drtests-point=at:{ago(minutes=1).isoformat()}")
+    [drill] = record(estate)["drills"]
+    assert drill["verdict"] == "INCONCLUSIVE"
+    assert "recovered to a point in time" in " ".join(drill["reasons"])
+    assert "before:TIME" in " ".join(drill["advice"])
