@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, get_args
@@ -14,8 +15,10 @@ from drtests.declarations.yamltext import Path
 from drtests.errors import Diagnostic
 from drtests.model.words import did_you_mean
 
-_SECRET = {"password", "environment"}
-"""What stands below these is never repeated."""
+_SECRET = re.compile(
+    "pass(word|phrase|wd)|secret|token|access_key|credential|^environment$|^reader$|^writer$", re.IGNORECASE
+)
+"""What stands below keys that are called so is never repeated."""
 
 
 def explain(
@@ -97,6 +100,11 @@ def _value_at(data: Any, path: Path) -> Any:
 
 def _tell_union(union: Path, found: Sequence[_Found], model: type[BaseModel], source: Source, base: Path) -> Diagnostic:
     """The error of the form that was meant, when that can be told; else what the forms are."""
+    named = [one for one in found if one.details["type"] == "literal_error"]
+    if len(named) == 1 and isinstance(_value_at(source.value, base + union), str):
+        told = _tell(named[0], model, source, base)
+        if "did you mean" in told.mend:
+            return told
     deeper = [one for one in found if len(one.path) > len(union)]
     meant = [one for one in deeper if one.details["type"] not in ("extra_forbidden", "missing")]
     if len(meant) == 1:
@@ -119,6 +127,11 @@ def _tell(found: _Found, model: type[BaseModel], source: Source, base: Path, bes
         free = [field for field in known if not isinstance(given, dict) or field not in given]
         return source.wrong(place, f"unknown key {name!r}", did_you_mean(name, free, "known keys"), key=True)
     if kind == "missing":
+        nearly = _nearly(name, _value_at(source.value, place[:-1]), fields_at(model, found.path[:-1]))
+        if nearly:
+            return source.wrong(
+                (*place[:-1], nearly), f"unknown key {nearly!r}", did_you_mean(nearly, [name]), key=True
+            )
         return source.wrong(place[:-1], f"{name!r} is missing", f"add `{name}: ...`", key=True)
     value = _value_at(source.value, place)
     if value is None:
@@ -140,9 +153,15 @@ def _tell(found: _Found, model: type[BaseModel], source: Source, base: Path, bes
     return source.wrong(place, what, f"give {_wanted(details)}")
 
 
+def _nearly(name: str, given: Any, known: Sequence[str]) -> str:
+    """The key that was probably meant to be `name`: where options of adapters stand, any key is let pass at first."""
+    others = [str(key) for key in given if key not in known] if isinstance(given, dict) else []
+    return next((key for key in others if did_you_mean(key, [name]) == did_you_mean(name, [name])), "")
+
+
 def _shown(value: Any, place: Path) -> str:
     """The offending value, unless it may be a secret; of lists and mappings only what they are."""
-    if _SECRET & set(place):
+    if any(_SECRET.search(part) for part in place if isinstance(part, str)):
         return "the value is "
     if isinstance(value, dict):
         return "a mapping is "
@@ -180,6 +199,8 @@ _WANTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 _PATTERNS = {
     r"^[a-z0-9][a-z0-9._-]*$": "an id: lower case letters, digits, `.`, `_` and `-`, starting with a letter or digit",
     "^[0-9a-f]{64}$": "a SHA-256 of 64 hexadecimal digits",
+    "^[A-Z]{3}$": "a code of three capital letters, e.g. EUR",
+    "^[^:]+:[^:]+$": "package.module:Class",
 }
 
 

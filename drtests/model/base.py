@@ -56,7 +56,7 @@ def _secret_reference(value: Any) -> Any:
     kind, _, rest = text.partition(":")
     if kind not in ("env", "file", "command") or not rest.strip():
         # The value itself may be the secret, so it is not repeated.
-        raise ValueError("a secret is given by reference only: env:NAME, file:/path or command:program args")
+        raise ValueError("a secret is given by reference only; write env:NAME, file:/path or command:program args")
     return text
 
 

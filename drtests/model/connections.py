@@ -11,6 +11,13 @@ from drtests.model.base import Declaration, Flag, Id, SecretReference
 from drtests.model.units import Duration
 
 
+def _no_key_itself(path: str) -> str:
+    if "\n" in path or "PRIVATE KEY" in path:
+        # It is not repeated.
+        raise ValueError("a private key itself is never written here; give the name of the file that holds it")
+    return path
+
+
 class Ssh(Declaration):
     """A connection over SSH. The host's key must be known: an unknown or changed one is refused."""
 
@@ -18,7 +25,7 @@ class Ssh(Declaration):
     """Name or address."""
     port: int = Field(default=22, ge=1, le=65535)
     user: str = Field(min_length=1)
-    key: str | None = None
+    key: Annotated[str, AfterValidator(_no_key_itself)] | None = None
     """File of the private key; a relative path is taken from the project's root. The agent's keys when not given."""
     passphrase: SecretReference | None = None
     """Of the key."""
@@ -63,7 +70,9 @@ class LiveDatabase(Declaration):
 
 def _plain_address(endpoint: str) -> str:
     if not endpoint.startswith(("http://", "https://")) or "@" in endpoint:
-        raise ValueError("an endpoint is written http(s)://host:port, without credentials")
+        raise ValueError(
+            "an endpoint is an address without credentials; write http(s)://host:port, and the keys under `reader`"
+        )
     return endpoint.rstrip("/")
 
 
