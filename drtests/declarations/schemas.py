@@ -70,11 +70,30 @@ def write_schemas(directory: Path) -> list[Path]:
 def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
     found = model.model_json_schema()
     if name == "system":
-        found["$defs"] |= _checks()
+        _join(found["$defs"], _checks(), "Check")
         for part in _KINDED:
-            found["$defs"] |= _kinded(part)
+            _join(found["$defs"], _kinded(part), part.model.__name__)
     _polish(found)
     return {"$schema": DIALECT, **found, "title": _TITLES[name]}
+
+
+def _join(definitions: dict[str, Any], more: Mapping[str, Any], owner: str) -> None:
+    """Adds definitions. What is called as something else is already gets its owner's name before its own."""
+    renamed = {name: f"{owner}{name}" for name in more if name in definitions and definitions[name] != more[name]}
+    for name, definition in more.items():
+        definitions[renamed.get(name, name)] = _pointing(definition, renamed)
+
+
+def _pointing(part: Any, renamed: Mapping[str, str]) -> Any:
+    """The same with references to what was renamed."""
+    if isinstance(part, list):
+        return [_pointing(item, renamed) for item in part]
+    if not isinstance(part, dict):
+        return part
+    reference = part.get("$ref", "")
+    name = reference.rpartition("/")[2] if isinstance(reference, str) else ""
+    changed = {key: _pointing(value, renamed) for key, value in part.items()}
+    return changed | {"$ref": f"#/$defs/{renamed[name]}"} if name in renamed else changed
 
 
 def _checks() -> dict[str, Any]:
