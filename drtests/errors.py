@@ -194,5 +194,13 @@ class ObjectMissing(StoreError):
     """There is no such bucket, object or version."""
 
 
+class ObjectDamaged(StoreError):
+    """What was read of an object is not what the store says it holds."""
+
+
+class StoreUnversioned(StoreError):
+    """The bucket keeps no versions, so only its present state can be had."""
+
+
 class BudgetExceeded(StoreError):
     """Going on would cost more than was declared; stopped before it did."""

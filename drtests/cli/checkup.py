@@ -60,7 +60,7 @@ def _repository(project: Project, repository: Repository, sizes: dict[str, int])
         if backup.repository == repository.id
     ]
     try:
-        found, _ = engine_on(project, repository, open_host(project, repository.host), None)
+        found = engine_on(project, repository, open_host(project, repository.host), None).engine
         version = found.version()
         points = found.recovery_points(Snapshots())
         found.guard()

@@ -57,7 +57,7 @@ def _point(project: Project, system: str, gaps: list[str]) -> str | None:
     staging = project.staging(restore.staging)
     try:
         host = open_host(project, staging.host)
-        found, _ = engine_on(project, project.repository(backup.repository), host, None)
+        found = engine_on(project, project.repository(backup.repository), host, None).engine
         points = found.recovery_points(backup.snapshots)
         point = choose(points, restore.point, datetime.now(UTC), "").point
     except DrtestsError as error:

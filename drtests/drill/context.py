@@ -10,11 +10,14 @@ from drtests import registry
 from drtests.core.plan import DrillPlan
 from drtests.drill.journal import JournalWriter
 from drtests.drill.log import DrillLog, Listener
+from drtests.errors import UsageError
 from drtests.model.estate import Repository
 from drtests.model.project import Project
+from drtests.model.words import did_you_mean
 from drtests.protocols.clock import Clock
 from drtests.protocols.engine import Engine, EngineContext
 from drtests.protocols.host import Host
+from drtests.protocols.store import Store, StoreContext
 from drtests.secrets import resolve
 
 
@@ -53,12 +56,21 @@ def folder_name(run: str, drill: str) -> str:
     return f"{run}-{safe}-{hashlib.sha256(drill.encode()).hexdigest()[:8]}"
 
 
-def engine_on(project: Project, repository: Repository, host: Host, cache: str | None) -> tuple[Engine, list[str]]:
-    """The repository's engine, and the secrets it was given, to be redacted. Raises SecretError."""
+@dataclass(frozen=True, slots=True)
+class OpenedEngine:
+    """A repository's engine, the secrets it was given (to be redacted), and the bucket it reads, if any."""
+
+    engine: Engine
+    secrets: tuple[str, ...] = field(repr=False)
+    store: Store | None = None
+
+
+def engine_on(project: Project, repository: Repository, host: Host, cache: str | None) -> OpenedEngine:
+    """Opens a repository, from a host. Raises SecretError."""
     adapter = registry.engine(repository.engine)
     environment: dict[str, str] = {}
     secrets: list[str] = []
-    if repository.password is not None:
+    if repository.password is not None and adapter.PASSWORD_VARIABLE:
         environment[adapter.PASSWORD_VARIABLE] = resolve(repository.password, root=project.root)
         secrets.append(environment[adapter.PASSWORD_VARIABLE])
     for name, reference in repository.environment.items():
@@ -67,6 +79,29 @@ def engine_on(project: Project, repository: Repository, host: Host, cache: str |
         else:
             environment[name] = resolve(reference, root=project.root)
             secrets.append(environment[name])
+    store = None
+    if repository.store is not None:
+        store, keys = open_store(project, repository.store, writer=False)
+        secrets += keys
     location = repository.location if repository.folder is None else str(project.path(repository.folder))
-    built: Engine = adapter(EngineContext(repository, location, host, environment, cache))
-    return built, secrets
+    built: Engine = adapter(EngineContext(repository, location, host, environment, cache, store))
+    return OpenedEngine(built, tuple(secrets), store)
+
+
+def open_store(project: Project, store_id: str, *, writer: bool) -> tuple[Store, list[str]]:
+    """A declared bucket, and the secrets that open it. Raises SecretError, UsageError."""
+    declared = next((one for one in project.estate.stores if one.id == store_id), None)
+    if declared is None:
+        known = [one.id for one in project.estate.stores]
+        raise UsageError(f"there is no store {store_id!r}", mend=did_you_mean(store_id, known, "declared as store"))
+    keys = declared.writer if writer else declared.reader
+    if keys is None:
+        raise UsageError(
+            f"store {store_id!r} declares no credentials of the backup writer",
+            mend="give `writer` in targets/estate.yaml",
+        )
+    references = keys.model_dump(exclude_none=True)
+    credentials = {name: resolve(reference, root=project.root) for name, reference in references.items()}
+    context = StoreContext(declared, "writer" if writer else "reader", credentials)
+    made: Store = registry.store(declared.type)(context)
+    return made, list(credentials.values())

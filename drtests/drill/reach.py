@@ -6,23 +6,22 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from drtests import registry
-from drtests.drill.context import engine_on
+from drtests.drill.context import engine_on, open_store
 from drtests.drill.hosts import open_host
 from drtests.drill.journaled_host import JournaledHost
 from drtests.drill.log import DrillLog
 from drtests.errors import UsageError
 from drtests.model.connections import LiveDatabase
-from drtests.model.connections import Store as DeclaredStore
 from drtests.model.estate import Repository
 from drtests.model.project import Project
 from drtests.model.words import did_you_mean
 from drtests.protocols.database import Live, LiveContext
 from drtests.protocols.engine import Engine
 from drtests.protocols.host import Host
-from drtests.protocols.store import Store, StoreContext
+from drtests.protocols.store import Store
 from drtests.secrets import resolve
 
-_Declared = TypeVar("_Declared", LiveDatabase, DeclaredStore, Repository)
+_Declared = TypeVar("_Declared", LiveDatabase, Repository)
 
 
 class DrillReach:
@@ -59,23 +58,15 @@ class DrillReach:
 
     def engine_on(self, repository: Repository, host: Host, cache: str | None) -> Engine:
         """The repository's engine on a host of the drill's own choice, with a cache there."""
-        built, secrets = engine_on(self._project, repository, host, cache)
-        self._log.hide(secrets)
-        return built
+        opened = engine_on(self._project, repository, host, cache)
+        self._log.hide(opened.secrets)
+        if opened.store is not None:
+            self.stores.append(opened.store)
+        return opened.engine
 
     def store(self, store_id: str, *, writer: bool = False) -> Store:
-        declared = _found(self._project.estate.stores, store_id, "store")
-        keys = declared.writer if writer else declared.reader
-        if keys is None:
-            raise UsageError(
-                f"store {store_id!r} declares no credentials of the backup writer",
-                mend="give `writer` in targets/estate.yaml",
-            )
-        references = keys.model_dump(exclude_none=True)
-        credentials = {name: resolve(reference, root=self._project.root) for name, reference in references.items()}
-        self._log.hide(credentials.values())
-        role = "writer" if writer else "reader"
-        made: Store = registry.store(declared.type)(StoreContext(declared, role, credentials))
+        made, secrets = open_store(self._project, store_id, writer=writer)
+        self._log.hide(secrets)
         self.stores.append(made)
         return made
 

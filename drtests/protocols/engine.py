@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from drtests.model.estate import Repository
 from drtests.model.system import Snapshots
 from drtests.protocols.host import Host
+from drtests.protocols.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class EngineContext:
 
     `environment` holds resolved secrets: pass it on as environment only.
     `location` is ready to use. `cache` is an empty directory of the engine's
-    own on that host, or None: a disaster leaves no warm cache behind.
+    own on that host, or None: a disaster leaves no warm cache behind. `store`
+    is the bucket that the repository lies in, where that is declared.
     """
 
     repository: Repository
@@ -85,6 +87,7 @@ class EngineContext:
     host: Host
     environment: Mapping[str, str] = field(repr=False)
     cache: str | None = None
+    store: Store | None = None
 
 
 @runtime_checkable
@@ -96,7 +99,7 @@ class Engine(Protocol):
     """
 
     PASSWORD_VARIABLE: ClassVar[str]
-    """Where in `EngineContext.environment` the repository's password goes."""
+    """Where in `EngineContext.environment` the repository's password goes; empty when it has none."""
 
     def version(self) -> str:
         """Name and version of the program. Raises EngineMissing, EngineTooOld."""

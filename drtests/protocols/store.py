@@ -89,7 +89,17 @@ class Store(Protocol):
     def id(self) -> str: ...
 
     @property
+    def bucket(self) -> str: ...
+
+    @property
+    def prefix(self) -> str:
+        """Keys outside it are not looked at."""
+
+    @property
     def usage(self) -> Usage: ...
+
+    def version(self) -> str:
+        """Name and version of what speaks to the store, e.g. `boto3 1.40.1`."""
 
     def facts(self) -> BucketFacts: ...
 
@@ -97,13 +107,16 @@ class Store(Protocol):
         """The latest of all objects, in order of their keys."""
 
     def versions(self, prefix: str = "") -> Iterator[ObjectFact]:
-        """All versions and delete markers, by key, newest first. Raises StoreError where the bucket keeps none."""
+        """All versions and delete markers, by key, newest first. Raises StoreUnversioned where the bucket keeps none."""
 
     def read(self, key: str, version: str | None = None, limit: int | None = None) -> bytes:
         """The object, or its first `limit` bytes."""
 
     def download(self, fact: ObjectFact, path: Path) -> str:
-        """Writes that version to a file, resumed where it broke off; returns its SHA-256 in hex."""
+        """Writes that version to a file, resumed where it broke off; returns its SHA-256 in hex.
+
+        Raises ObjectDamaged when what came is not what the store says it holds.
+        """
 
     def write(self, key: str, data: bytes) -> str | None:
         """Writes an object; returns its version. Raises SafetyError outside the declared probe prefix."""

@@ -40,7 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--drtests-reports", metavar="DIR", help="where evidence packs go (default: reports/)")
     group.addoption("--drtests-run", metavar="ID", help="name of the run (default: from the time)")
     group.addoption(
-        "--drtests-point", metavar="POINT", help="recovery point: latest, an id, before:TIME, at:TIME or random:DURATION"
+        "--drtests-point",
+        metavar="POINT",
+        help="recovery point: latest, an id, before:TIME, at:TIME or random:DURATION",
     )
     group.addoption(
         "--drtests-only", metavar="DRILL", action="append", default=[], help="only this system or system::drill"

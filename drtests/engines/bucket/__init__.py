@@ -1,0 +1,1 @@
+"""A bucket as it was at a moment, out of its versions."""
