@@ -125,6 +125,8 @@ def _estate_references(estate: Estate, source: Source) -> Iterator[_Reference]:
         yield source, ("repositories", number, "site"), "site", repository.site, sites
         yield source, ("repositories", number, "host"), "host", repository.host, hosts
         yield source, ("repositories", number, "store"), "store", repository.store, {s.id for s in estate.stores}
+        others = {other.id for other in estate.repositories if other.id != repository.id}
+        yield source, ("repositories", number, "copy_of"), "other repository", repository.copy_of, others
     for number, database in enumerate(estate.databases):
         yield source, ("databases", number, "host"), "host", database.host, hosts
         yield source, ("databases", number, "site"), "site", database.site, sites
@@ -132,6 +134,25 @@ def _estate_references(estate: Estate, source: Source) -> Iterator[_Reference]:
         yield source, ("stores", number, "site"), "site", store.site, sites
     for number, staging in enumerate(estate.staging):
         yield source, ("staging", number, "host"), "host", staging.host, hosts
+    yield from _kit_references(estate, source, people, sites, hosts)
+
+
+def _kit_references(
+    estate: Estate, source: Source, people: set[str], sites: set[str], hosts: set[str]
+) -> Iterator[_Reference]:
+    if estate.kit is None:
+        return
+    repositories, stores = {r.id for r in estate.repositories}, {s.id for s in estate.stores}
+    for number, copy in enumerate(estate.kit.copies):
+        at: Path = ("kit", "copies", number)
+        yield source, (*at, "host"), "host", copy.host, hosts
+        yield source, (*at, "store"), "store", copy.store, stores
+        yield source, (*at, "site"), "site", copy.site, sites
+    for number, key in enumerate(estate.kit.keys):
+        at = ("kit", "keys", number)
+        yield source, (*at, "repository"), "repository", key.repository, repositories
+        for place, holder in enumerate(key.holders):
+            yield source, (*at, "holders", place), "person", holder, people
 
 
 def _bia_references(all_: Declared, bia: Bia, source: Source) -> Iterator[_Reference]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from drtests.model.base import Declaration, EngineVariable, Flag, Id, SecretReference, Text
 from drtests.model.connections import LiveDatabase, Ssh, Store
+from drtests.model.kit import Kit
 from drtests.model.units import Duration
 
 
@@ -90,6 +91,15 @@ class Repository(Declaration):
     """Further variables for the engine, each by reference; `plain:value` for what is no secret."""
     site: Id | None = None
     offsite: Flag = False
+    """Meant to outlive the building, the account and the administrator: drilled as such by `::offsite`."""
+    copy_of: Id | None = None
+    """The repository that this one is a copy of, snapshot by snapshot: its primary."""
+    provider: str | None = None
+    """Who runs the storage, in a word; that of the store when not given."""
+    account: str | None = None
+    """Account or tenant it belongs to; that of the store when not given."""
+    media: str | None = None
+    """What it is kept on, in a word: disk, object, tape ... A folder is taken for disk, a bucket for object."""
     store: Id | None = None
     """The bucket it lies in, when that is declared under `stores`: what is known and judged of the bucket then counts
     for the repository."""
@@ -148,6 +158,8 @@ class Estate(Declaration):
     """Running database servers."""
     stores: tuple[Store, ...] = ()
     """Buckets of object stores."""
+    kit: Kit | None = None
+    """The recovery kit, for when all is down."""
     staging: tuple[Staging, ...] = Field(min_length=1)
     actions: ActionPolicy = ActionPolicy()
 
