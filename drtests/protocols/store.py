@@ -107,7 +107,10 @@ class Store(Protocol):
         """The latest of all objects, in order of their keys."""
 
     def versions(self, prefix: str = "") -> Iterator[ObjectFact]:
-        """All versions and delete markers, by key, newest first. Raises StoreUnversioned where the bucket keeps none."""
+        """All versions and delete markers, by key, newest first.
+
+        Raises StoreUnversioned where the bucket keeps none.
+        """
 
     def read(self, key: str, version: str | None = None, limit: int | None = None) -> bytes:
         """The object, or its first `limit` bytes."""

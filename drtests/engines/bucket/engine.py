@@ -64,7 +64,7 @@ class BucketEngine:
             raise EngineError(
                 "no store is declared for the bucket",
                 where=self._where,
-                mend="declare the bucket under `stores` in targets/estate.yaml, and name it as `store` of the repository",
+                mend="declare the bucket under `stores` in targets/estate.yaml, and name it as the repository's store",
             )
         return self._context.store
 
@@ -127,7 +127,7 @@ class BucketEngine:
                 mend="give the system a staging on a local host",
             )
         began = time.monotonic()
-        prefix, paths = self._store.prefix, [*include, *(p for p in point.paths if p != "/")]
+        prefix, paths = self._store.prefix, include or [path for path in point.paths if path != "/"]
         facts = (fact for fact in self._state(point.time) if wanted(fact.key, prefix, paths))
         done = _Done(progress)
 

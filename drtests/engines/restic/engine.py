@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from drtests.engines.restic import parse
+from drtests.engines.restic.arguments import by_hand, restoring, selection
 from drtests.engines.restic.failures import failure, unread
 from drtests.engines.restic.watch import watch_room
 from drtests.errors import (
@@ -23,6 +24,7 @@ from drtests.errors import (
 )
 from drtests.model.system import Snapshots
 from drtests.model.units import format_duration, utc_text
+from drtests.protocols.capabilities import HandStep
 from drtests.protocols.engine import (
     EngineContext,
     IntegrityResult,
@@ -31,7 +33,7 @@ from drtests.protocols.engine import (
     RestoreResult,
     Statistics,
 )
-from drtests.protocols.host import CommandResult, LineSink
+from drtests.protocols.host import CommandResult, FileFact, LineSink
 
 OLDEST: parse.Version = (0, 14, 0)
 _JSON_RESTORE: parse.Version = (0, 16, 0)
@@ -56,6 +58,9 @@ class ResticEngine:
     """
 
     PASSWORD_VARIABLE: ClassVar[str] = "RESTIC_PASSWORD"  # noqa: S105 - the name of a variable
+    CIPHER: ClassVar[str] = "AES-256-CTR with Poly1305-AES, by restic itself"
+    # Not `keys/`: they are JSON that holds the master key, encrypted with the password.
+    ENCRYPTED: ClassVar[tuple[str, ...]] = ("config", "data/", "index/", "snapshots/")
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
@@ -87,13 +92,7 @@ class ResticEngine:
         return self._version
 
     def recovery_points(self, snapshots: Snapshots) -> Sequence[RecoveryPoint]:
-        arguments = ["snapshots", "--json"]
-        if snapshots.host:
-            arguments += ["--host", snapshots.host]
-        if snapshots.tags:
-            arguments += ["--tag", ",".join(snapshots.tags)]
-        for path in snapshots.paths:
-            arguments += ["--path", path]
+        arguments = ["snapshots", "--json", *selection(snapshots)]
         return parse.points_of(self._ask(arguments, "listing snapshots").stdout)
 
     def guard(self) -> None:
@@ -129,9 +128,7 @@ class ResticEngine:
         progress: ProgressSink | None = None,
     ) -> RestoreResult:
         tells = self._number() >= _JSON_RESTORE
-        arguments = ["restore", point.id, "--target", destination]
-        arguments += [f"--include={path}" for path in include]
-        arguments += ["--verify"] * verify + ["--json"] * tells
+        arguments = restoring(point.id, destination, include, verify) + ["--json"] * tells
 
         def line(stream: str, text: str) -> None:
             seen = parse.progress_of(text) if stream == "stdout" else None
@@ -177,6 +174,29 @@ class ResticEngine:
             # A snapshot that is not there is skipped, with exit code 0.
             raise failure(1, f"no matching ID found for {point.id}", self._where, "asking for statistics")
         return found
+
+    def fingerprint(self, point: RecoveryPoint, timeout: float) -> str | None:
+        """The root of the tree of hashes: `restic copy` keeps it, two backups of the same files do not."""
+        result = self._restic(["cat", "snapshot", point.id], timeout)
+        self._raise_on_failure(result, "reading a snapshot")
+        return parse.tree_of(result.stdout)
+
+    def entries(self, point: RecoveryPoint, timeout: float) -> Iterable[FileFact]:
+        found: list[FileFact] = []
+
+        def line(stream: str, text: str) -> None:
+            fact = parse.entry_of(text) if stream == "stdout" else None
+            if fact is not None:
+                found.append(fact)
+
+        result = self._restic(["ls", "--json", point.id], timeout, line)
+        self._raise_on_failure(result, "listing a snapshot")
+        return found
+
+    def by_hand(
+        self, snapshots: Snapshots, point: str, destination: str, include: Sequence[str], verify: bool
+    ) -> Sequence[HandStep]:
+        return by_hand(self._program, self._context.location, snapshots, point, destination, include, verify)
 
     def _still_there(self) -> None:
         """Storage that went away in the middle looks like data that is missing; raises what fits when it did."""

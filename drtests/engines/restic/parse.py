@@ -10,6 +10,7 @@ from typing import Any
 
 from drtests.errors import EngineError
 from drtests.protocols.engine import Progress, RecoveryPoint, Statistics
+from drtests.protocols.host import FileFact
 
 Version = tuple[int, int, int]
 
@@ -60,6 +61,31 @@ def points_of(text: str) -> list[RecoveryPoint]:
             "restic's list of snapshots cannot be read", mend="report this with `restic version`"
         ) from error
     return sorted(found, key=lambda point: (point.time, point.id))
+
+
+def tree_of(text: str) -> str | None:
+    """The hash of a snapshot's tree, from `restic cat snapshot`. Raises EngineError when it cannot be read."""
+    try:
+        return str(json.loads(text)["tree"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError("restic's snapshot cannot be read", mend="report this with `restic version`") from error
+
+
+_KINDS = {"file": "file", "dir": "directory", "symlink": "link"}
+
+
+def entry_of(line: str) -> FileFact | None:
+    """One line of `restic ls --json`; None for what is no file or folder. Raises EngineError on what it should be."""
+    try:
+        found = json.loads(line)
+        if found.get("struct_type", found.get("message_type")) != "node":
+            return None
+        kind = _KINDS.get(found["type"], "other")
+        size = int(found.get("size", 0)) if kind == "file" else 0
+        target = str(found.get("linktarget", ""))
+        return FileFact(str(found["path"]), kind, size, time_of(found["mtime"]).timestamp(), target)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError("restic's list of files cannot be read", mend="report this with `restic version`") from error
 
 
 def statistics_of(text: str) -> Statistics | None:
