@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 from drtests import __version__
+from drtests.cli.checkup_databases import live_databases, recipes, stores
+from drtests.cli.findings import Finding
 from drtests.drill.context import engine_on
 from drtests.drill.hosts import open_host
 from drtests.drill.safety import refuse_unsafe
@@ -17,19 +17,6 @@ from drtests.model.units import format_size, utc_text
 _STATISTICS_TIMEOUT = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `level` is ok, warning or problem."""
-
-    level: str
-    subject: str
-    text: str
-    mend: str = ""
-
-    def data(self) -> dict[str, str]:
-        return asdict(self)
-
-
 def check_up(project: Project) -> list[Finding]:
     """Everything a run needs, one finding each."""
     found = [Finding("ok", "drtests", __version__)]
@@ -40,6 +27,7 @@ def check_up(project: Project) -> list[Finding]:
         found += _repository(project, repository, sizes)
     for staging in project.estate.staging:
         found.append(_staging(project, staging, sizes))
+    found += [*live_databases(project), *recipes(project), *stores(project)]
     return found
 
 

@@ -22,7 +22,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 @project_option
 @json_option
 def doctor(directory: Path, as_json: bool) -> int:
-    """Look whether a run could work: tools, versions, repositories, hosts, room in staging. Exit code 2 when not."""
+    """Look whether a run could work: hosts, repositories, room in staging, databases, stores. Exit code 2 when not."""
     findings = check_up(project_at(directory))
     bad = any(finding.level == "problem" for finding in findings)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -122,6 +122,14 @@ class Recipe(Protocol):
 
         Raises DatabaseMissing, DatabaseDamaged, DatabaseError, HostError.
         """
+
+
+@runtime_checkable
+class TellsPrograms(Protocol):
+    """A recipe that can tell, without a backup, whether a host has what it needs: for `drtests doctor`."""
+
+    def programs(self, host: Host) -> str:
+        """Name and version of what it would use there. Raises DatabaseMissing, HostError."""
 
 
 class Rehearsal(Protocol):
