@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -53,3 +53,6 @@ class Everything:
 
     Spec: ClassVar[type[BaseModel]] = EverythingSpec
     type: ClassVar[str] = "sqlite"
+
+    def __init__(self, spec: EverythingSpec, *_reach: Any) -> None:
+        self.spec = spec
