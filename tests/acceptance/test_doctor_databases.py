@@ -36,7 +36,7 @@ def declared(redis_pair: RedisPair, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.setenv("DRTESTS_TEST_REDIS", PASSWORD)
     monkeypatch.setenv("DRTESTS_TEST_WRONG", "not " + PASSWORD)
 
-    def text(port: int = redis_pair.source.port, secret: str = "env:DRTESTS_TEST_REDIS") -> str:
+    def text(port: int = redis_pair.source.port, secret: str = "env:DRTESTS_TEST_REDIS") -> str:  # noqa: S107 - a reference
         return f"databases:\n  - {{id: sessions, type: redis, port: {port}, password: '{secret}', timeout: 5s}}\n"
 
     return text
