@@ -18,11 +18,11 @@ from tests.support.needs import needs
 from tests.support.servers import Process, free_port, unprivileged, wait_for, workplace
 
 PASSWORD = "s3cret of mariadb"
-_ACCOUNTS = f"""
+ACCOUNTS = f"""
 SET sql_log_bin = 0;
 CREATE USER 'drtests'@'%' IDENTIFIED BY '{PASSWORD}';
-GRANT SELECT, BINLOG MONITOR, REPLICA MONITOR, REPLICATION MASTER ADMIN, PROCESS ON *.* TO 'drtests'@'%';
-GRANT ALL ON drtests.* TO 'drtests'@'%';
+GRANT SELECT, BINLOG MONITOR, REPLICA MONITOR ON *.* TO 'drtests'@'%';
+GRANT CREATE, DROP, INSERT ON drtests.* TO 'drtests'@'%';
 CREATE USER 'repl'@'%' IDENTIFIED BY '{PASSWORD}';
 GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%';
 """
@@ -161,7 +161,7 @@ def mariadb_pair(mariadb_home: tuple[Path, str | None]) -> Iterator[MariaPair]:
     try:
         for server in servers:
             server.start()
-            server.sql(_ACCOUNTS)
+            server.sql(ACCOUNTS)
         pair.follow()
         pair.settle()
         yield pair

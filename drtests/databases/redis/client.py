@@ -41,6 +41,8 @@ _TEXT = frozenset(("client", "cluster", "info", "latency", "lolwut", "memory"))
 """Commands whose text redis-cli prints as it is, not as JSON."""
 
 _ERROR = "error:"
+_TOLD_AS_TEXT = re.compile(r"[A-Z]{3,} ")
+"""Of those an error has nothing but its own first word to be known by."""
 
 
 def open_redis(context: LiveContext) -> RedisCli:
@@ -138,6 +140,8 @@ class RedisCli:
                     mend="ask for less: a part of the list, or a count",
                 ) from None
             if words[0].decode("utf-8", errors="replace").lower() in _TEXT:
+                if _TOLD_AS_TEXT.match(text):
+                    raise failure(_ERROR + text, "", 0, self._where) from None
                 return text
             raise failure(_nested(text), "", 0, self._where) from None
 
