@@ -1,4 +1,7 @@
-"""A local child process: fed, listened to, and ended with its whole group."""
+"""A child process: fed, listened to, and ended with its whole group.
+
+Also runs on hosts that are reached over SSH: nothing but the standard library of Python 3.7.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
 
-from drtests.errors import HostError
+from drtests.hosts.failure import Failure
 from drtests.hosts.processes import end_group, signal_group
-from drtests.protocols.host import LineSink
 
 KEEP = 1024 * 1024
 """Bytes of each stream that are kept, the last ones."""
@@ -20,53 +23,52 @@ KEEP = 1024 * 1024
 _GRACE = 5.0
 _READ = 256 * 1024
 _LEFT_IN_PIPE = 4 * 1024 * 1024
+_ENDED = "ended"
+_WAKE = "wake"
 
 
 class _Stream:
-    """The end of what came, and whole lines as they come."""
+    """The end of what came; all of it goes to the sink as it comes."""
 
-    def __init__(self, name: str, pipe: IO[bytes], sink: LineSink | None) -> None:
+    def __init__(self, name: str, pipe: IO[bytes], sink: Callable[[str, bytes], None] | None) -> None:
         self.name = name
         self.pipe = pipe
         self._sink = sink
         self._tail = bytearray()
-        self._line = bytearray()
 
     def take(self, data: bytes) -> None:
         self._tail += data
         if len(self._tail) > 2 * KEEP:
             del self._tail[:-KEEP]
-        if self._sink is None:
-            return
-        self._line += data
-        if b"\n" in data:
-            *lines, rest = self._line.split(b"\n")
-            self._line = rest
-            for line in lines:
-                self._sink(self.name, _text(line).rstrip("\r"))
-        elif len(self._line) > KEEP:
-            self.flush()
+        if self._sink is not None:
+            self._sink(self.name, data)
 
-    def flush(self) -> None:
-        if self._sink is not None and self._line:
-            line, self._line = self._line, bytearray()
-            self._sink(self.name, _text(line).rstrip("\r"))
+    def end(self) -> None:
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink(self.name, b"")
 
     def mute(self) -> None:
         self._sink = None
 
-    def text(self) -> str:
-        return _text(self._tail[-KEEP:])
-
-
-def _text(data: bytearray) -> str:
-    return data.decode("utf-8", errors="replace")
+    def tail(self) -> bytes:
+        return bytes(self._tail[-KEEP:])
 
 
 class Child:
-    """Serves one child's pipes from one thread, so that it never waits for us and nothing is polled."""
+    """Serves one child's pipes from one thread, so that it never waits for us and nothing is polled.
 
-    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes | None, sink: LineSink | None) -> None:
+    `sink` is called with (`stdout` or `stderr`, what came) as it comes, and with nothing (b"") at the end.
+    Whoever makes the descriptor `wake` readable ends the pumping, as the deadline does.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        stdin: bytes | None,
+        sink: Callable[[str, bytes], None] | None,
+        wake: int = -1,
+    ) -> None:
         self._process = process
         self._selector = selectors.DefaultSelector()
         self._input = memoryview(stdin or b"")
@@ -84,7 +86,9 @@ class Child:
                 self._selector.register(process.stdin, selectors.EVENT_WRITE)
             with suppress(OSError, AttributeError):
                 self._pidfd = os.pidfd_open(process.pid)
-                self._selector.register(self._pidfd, selectors.EVENT_READ, self._pidfd)
+                self._selector.register(self._pidfd, selectors.EVENT_READ, _ENDED)
+            if wake >= 0:
+                self._selector.register(wake, selectors.EVENT_READ, _WAKE)
         except BaseException:
             self.close()
             raise
@@ -103,6 +107,9 @@ class Child:
                     self._feed()
                 elif isinstance(key.data, _Stream):
                     self._read(key.data)
+                elif key.data == _WAKE:
+                    self._selector.unregister(key.fileobj)
+                    return self._ended()
                 else:
                     ended = True
             if ended or (self._pidfd < 0 and self._ended()):
@@ -112,9 +119,9 @@ class Child:
     def reap(self) -> int:
         return self._process.wait()
 
-    def output(self) -> tuple[str, str]:
-        """Standard output and standard error."""
-        out, err = (stream.text() for stream in self._streams)
+    def output(self) -> tuple[bytes, bytes]:
+        """The end of standard output and of standard error."""
+        out, err = (stream.tail() for stream in self._streams)
         return out, err
 
     def close(self) -> None:
@@ -170,7 +177,7 @@ class Child:
             stream.take(data)
         else:
             self._selector.unregister(stream.pipe)
-            stream.flush()
+            stream.end()
         return len(data)
 
     def _drain(self) -> None:
@@ -182,10 +189,10 @@ class Child:
                 if not count:
                     break
                 taken += count
-            stream.flush()
+            stream.end()
 
 
-class LocalService:
+class Left:
     """A child that was left running, its output in a file."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: str) -> None:
@@ -193,7 +200,7 @@ class LocalService:
         self._log = log
 
     def __repr__(self) -> str:
-        return f"LocalService(pid={self._process.pid})"
+        return f"Left(pid={self._process.pid})"
 
     @property
     def pid(self) -> int:
@@ -215,7 +222,7 @@ class LocalService:
                 file.seek(max(0, size - 4 * limit))
                 return file.read().decode("utf-8", errors="replace")[-limit:]
         except OSError as error:
-            raise HostError(f"cannot read the service's output {self._log}: {error.strerror}") from error
+            raise Failure(f"cannot read the service's output {self._log}: {error.strerror}") from error
 
     def stop(self, timeout: float) -> None:
         if self._process.returncode is not None:

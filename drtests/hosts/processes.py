@@ -1,4 +1,7 @@
-"""Ending processes: whole groups, and whatever carries a mark in its environment (Linux)."""
+"""Ending processes: whole groups, and whatever carries a mark in its environment (Linux).
+
+Also runs on hosts that are reached over SSH: nothing but the standard library of Python 3.7.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import subprocess
 import time
 from contextlib import suppress
 
-from drtests.errors import HostError
+from drtests.hosts.failure import Failure
 
 MARK = "DRTESTS_MARK"
 """Variable that every child of a drill inherits, also those that leave its process group."""
@@ -22,7 +25,7 @@ def end_group(process: subprocess.Popen[bytes], grace: float) -> None:
     """Kills the group that `process` leads once `grace` seconds have passed, and reaps it.
 
     The caller has sent SIGTERM, and has not reaped the leader: that keeps its id from being given out again.
-    Raises HostError when the kernel does not let it go.
+    Raises Failure when the kernel does not let it go.
     """
     deadline = time.monotonic() + grace
     try:
@@ -33,7 +36,7 @@ def end_group(process: subprocess.Popen[bytes], grace: float) -> None:
     try:
         process.wait(_REAP)
     except subprocess.TimeoutExpired:
-        raise HostError(
+        raise Failure(
             f"process {process.pid} does not end although it was killed",
             mend="it hangs in the kernel, usually on storage that does not answer; see that storage first",
         ) from None
@@ -51,20 +54,24 @@ def group_alive(group: int) -> bool:
         pids = _pids()
     except OSError:
         return False
-    return any((stat := _stat(pid)) is not None and stat[0] != "Z" and stat[2] == group for pid in pids)
+    found = (_stat(pid) for pid in pids)
+    return any(stat is not None and stat[0] != "Z" and stat[2] == group for stat in found)
 
 
-def sweep_marked(marker: str) -> list[str]:
+def sweep_marked(marker: str, variable: str = MARK) -> list[str]:
     """Ends every process that carries `marker`, and its descendants; a line for each, `pid 12: python3 -m x`.
 
     A process that was started with an emptied environment and has no marked
-    parent left is not found. Raises HostError when one of them stays.
+    parent left is not found. Raises Failure when one of them stays.
     """
     if not marker:
         return []
     lines: dict[int, str] = {}
     deadline = time.monotonic() + _SWEEP_GRACE
-    while found := _marked(marker):
+    while True:
+        found = _marked(f"{variable}={marker}")
+        if not found:
+            return list(lines.values())
         late = time.monotonic() > deadline
         for pid in found:
             known = pid in lines
@@ -75,14 +82,13 @@ def sweep_marked(marker: str) -> list[str]:
                     os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
         if time.monotonic() > deadline + _REAP:
             stay = ", ".join(lines[pid] for pid in found)
-            raise HostError(f"left running and cannot be ended: {stay}", mend="end them by hand, as their user")
+            raise Failure(f"left running and cannot be ended: {stay}", mend="end them by hand, as their user")
         time.sleep(_POLL)
-    return list(lines.values())
 
 
-def _marked(marker: str) -> list[int]:
+def _marked(entry: str) -> list[int]:
     """Carriers of the mark and their descendants, without this process and its ancestors."""
-    wanted = f"{MARK}={marker}".encode()
+    wanted = entry.encode()
     parents: dict[int, int] = {}
     marked: set[int] = set()
     try:
