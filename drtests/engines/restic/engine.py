@@ -176,21 +176,28 @@ class ResticEngine:
         return found
 
     def fingerprint(self, point: RecoveryPoint, timeout: float) -> str | None:
-        """The root of the tree of hashes: `restic copy` keeps it, two backups of the same files do not."""
+        """The root of the tree of hashes: `restic copy` keeps it; another backup of the same files need not."""
         result = self._restic(["cat", "snapshot", point.id], timeout)
         self._raise_on_failure(result, "reading a snapshot")
         return parse.tree_of(result.stdout)
 
     def entries(self, point: RecoveryPoint, timeout: float) -> Iterable[FileFact]:
         found: list[FileFact] = []
+        said = False
 
         def line(stream: str, text: str) -> None:
-            fact = parse.entry_of(text) if stream == "stdout" else None
-            if fact is not None:
-                found.append(fact)
+            nonlocal said
+            if stream == "stdout":
+                said = said or '"struct_type":"snapshot"' in text
+                fact = parse.entry_of(text)
+                if fact is not None:
+                    found.append(fact)
 
         result = self._restic(["ls", "--json", point.id], timeout, line)
         self._raise_on_failure(result, "listing a snapshot")
+        if not said:
+            # 0.14 skips a snapshot that is not there, with exit code 0.
+            raise failure(1, f"no matching ID found for {point.id}", self._where, "listing a snapshot")
         return found
 
     def by_hand(

@@ -75,7 +75,9 @@ _KINDS = {"file": "file", "dir": "directory", "symlink": "link"}
 
 
 def entry_of(line: str) -> FileFact | None:
-    """One line of `restic ls --json`; None for what is no file or folder. Raises EngineError on what it should be."""
+    """One line of `restic ls --json`; None for what is nothing in a snapshot. Raises EngineError."""
+    if not line.strip():
+        return None
     try:
         found = json.loads(line)
         if found.get("struct_type", found.get("message_type")) != "node":
