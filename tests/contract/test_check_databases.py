@@ -39,7 +39,7 @@ MET, MISSED, INCONCLUSIVE = Verdict.MET, Verdict.MISSED, Verdict.INCONCLUSIVE
 
 def pupils(count: int, more: str = "") -> str:
     rows = ", ".join(f"({number}, 'Jansen {number}')" for number in range(1, count + 1))
-    return f"CREATE TABLE pupil (id INTEGER, name TEXT); INSERT INTO pupil VALUES {rows}; {more}"  # noqa: S608 - made here
+    return f"CREATE TABLE pupil (id INTEGER, name TEXT); INSERT INTO pupil VALUES {rows}; {more}"
 
 
 _FULL = pupils(100)
@@ -210,7 +210,7 @@ _HOUR = timedelta(hours=1)
 
 
 def _marked(*values: object) -> str:
-    rows = "".join(f"INSERT INTO marker VALUES ({value!r});" for value in values)  # noqa: S608 - made here
+    rows = "".join(f"INSERT INTO marker VALUES ({value!r});" for value in values)
     return f"CREATE TABLE marker (at); {rows}"
 
 

@@ -250,6 +250,20 @@ class TestSqlite(CheckContract):
             reason="readonly",
         ),
         Case(
+            "another file is refused",
+            {"path": "app.db", "query": "ATTACH 'file:other.db' AS other", "min": 1},
+            None,
+            _database,
+            reason="not authorized",
+        ),
+        Case(
+            "a copy elsewhere is refused",
+            {"path": "app.db", "query": "VACUUM INTO 'x'", "min": 1},
+            None,
+            _database,
+            reason="not",
+        ),
+        Case(
             "too long",
             {"path": "app.db", "query": _FOREVER, "min": 1, "timeout": "0.3s"},
             None,
