@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from drtests.errors import DatabaseError, DatabaseRefused, DrtestsError, UsageError
-from drtests.protocols.database import Live, Rows, Session
+from drtests.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable, DrtestsError, UsageError
+from drtests.protocols.database import Live, LiveContext, Rows, Session
 from drtests.protocols.engine import Engine
 from drtests.protocols.host import Host
 from drtests.protocols.store import Store
@@ -95,3 +96,20 @@ class MemoryReach:
 
     def store(self, store_id: str, *, writer: bool = False) -> Store:
         raise UsageError("there is no store")
+
+
+class FileLive(MemorySession):
+    """A running database played by the SQLite file that is declared as its `database`."""
+
+    def __init__(self, context: LiveContext) -> None:
+        super().__init__(name=context.declared.id)
+        self._file = context.declared.database or ""
+
+    def query(self, statement: str, timeout: float | None = None) -> Rows:
+        if not os.path.isfile(self._file):
+            raise DatabaseUnreachable(f"nothing answers at {self._file}", mend="start it")
+        connection = sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)
+        try:
+            return [list(row) for row in connection.execute(statement)]
+        finally:
+            connection.close()
