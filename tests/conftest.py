@@ -11,6 +11,7 @@ settings.load_profile("drtests")
 pytest_plugins = [
     "pytester",
     "tests.support.mariadb",
+    "tests.support.postgres",
     "tests.support.redis",
     "tests.support.restic",
     "tests.support.restic_lab",

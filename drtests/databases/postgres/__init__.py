@@ -1,0 +1,1 @@
+"""PostgreSQL: clients of running servers, restored ones, and rehearsals of failovers."""

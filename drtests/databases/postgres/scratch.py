@@ -1,0 +1,317 @@
+"""A PostgreSQL server for one drill: its own data, configuration and socket; it archives to nowhere, follows nobody."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from drtests.databases.postgres.client import DEFAULT_PORT, Postgres
+from drtests.databases.postgres.programs import SERVER_PACKAGE, Binaries
+from drtests.databases.serving import (
+    Deadline,
+    ServerUser,
+    hand_over,
+    last_words,
+    socket_folder,
+    told_as_missing,
+)
+from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing, DatabaseUnreachable, DrtestsError
+from drtests.model.connections import LiveDatabase
+from drtests.protocols.database import LiveContext, ScratchPlace
+from drtests.protocols.host import Service
+
+USUAL_USER = "postgres"
+_POLL = 0.05
+_QUERY = timedelta(minutes=5)
+_SETTING = re.compile(r"[a-z][a-z0-9_.]*")
+_OURS = frozenset(
+    (
+        "archive_command", "archive_library", "archive_mode", "config_file", "data_directory", "external_pid_file",
+        "hba_file", "hot_standby", "ident_file", "include", "include_dir", "include_if_exists", "listen_addresses",
+        "log_destination", "logging_collector", "port", "primary_conninfo", "primary_slot_name", "promote_trigger_file",
+        "recovery_end_command", "restore_command", "archive_cleanup_command", "ssl", "synchronous_standby_names",
+        "unix_socket_directories",
+    )
+)  # fmt: skip
+"""Settings that are the drill's own, so that the server stays apart from all others."""
+_DAMAGE = re.compile(
+    r"invalid (?:page|checkpoint|primary checkpoint)|could not (?:locate|read) a valid checkpoint|checksum|corrupt"
+    r"|could not read (?:block|file)|invalid magic|is not a valid|incorrect checksum|unexpected data beyond EOF"
+    r"|requested WAL segment|could not open file .* No such file",
+    re.IGNORECASE,
+)
+_OTHER_RELEASE = re.compile(r"incompatible with (?:this version|server)|was initialized (?:by|with)", re.IGNORECASE)
+
+
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Raises ValueError for what is no setting, or is the drill's own."""
+    for name in settings:
+        if not _SETTING.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a setting; write it as in postgresql.conf, e.g. work_mem")
+        if name in _OURS or name.startswith("recovery_"):
+            raise ValueError(f"`{name}` is decided by drtests, so that the scratch server stays apart from all others")
+
+
+def quoted(value: str) -> str:
+    """As a value in postgresql.conf, and as a literal of SQL."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+class Starting:
+    """What recipes need to make a server out of a data directory."""
+
+    def __init__(
+        self,
+        place: ScratchPlace,
+        user: ServerUser,
+        deadline: Deadline,
+        binaries: Binaries,
+        settings: Mapping[str, str],
+        role: str,
+    ) -> None:
+        self.place = place
+        self.user = user
+        self.deadline = deadline
+        self.binaries = binaries
+        self.role = role
+        self._settings = dict(settings)
+
+    @property
+    def data(self) -> str:
+        """The data directory."""
+        return f"{self.place.folder}/data"
+
+    def run(self, name: str, *words: str) -> str:
+        """One of PostgreSQL's programs, as the server's user; returns what it printed. Raises DatabaseError."""
+        host = self.place.host
+        argv = self.user.argv([self.binaries.path(name), *words])
+        with told_as_missing(host, SERVER_PACKAGE):
+            result = host.run(argv, timeout=self.deadline.left(), cwd=self.place.folder, env={"LC_ALL": "C.UTF-8"})
+        if result.exit_code:
+            raise DatabaseError(
+                f"{name} failed: {last_words(result.stdout + result.stderr)}",
+                where=f"host {host.id}",
+                mend="see its words; `settings` and `binaries` of the recipe can change how it runs",
+            )
+        return result.stdout
+
+    def start(
+        self,
+        database: str,
+        port: int | None,
+        recovery: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> ScratchPostgres:
+        """Starts the server on `data`; `recovery` are settings of what it does before it opens.
+
+        Does not wait: see `ScratchPostgres.wait`. Whatever configuration came with the data is not read.
+        """
+        place, host = self.place, self.place.host
+        password = secrets.token_urlsafe(24)
+        host.make_directory(f"{place.folder}/run")
+        # It is read beside ours, and may hold where production archives to.
+        host.write(f"{self.data}/postgresql.auto.conf", b"")
+        hand_over(place, self.user, self.deadline)
+        sockets = socket_folder(place, self.user, f".s.PGSQL.{port or DEFAULT_PORT}")
+        settings = {
+            "listen_addresses": "127.0.0.1" if port else "",
+            "port": str(port or DEFAULT_PORT),
+            "unix_socket_directories": sockets,
+            "unix_socket_permissions": "0700",
+            "hba_file": f"{place.folder}/pg_hba.conf",
+            "ident_file": "/dev/null",
+            "external_pid_file": "",
+            "archive_mode": "off",
+            "ssl": "off",
+            "shared_preload_libraries": "",
+            "log_destination": "stderr",
+            "logging_collector": "off",
+            "password_encryption": "scram-sha-256",
+            **(recovery or {}),
+            **self._settings,
+        }
+        lines = "".join(f"{name} = {quoted(value)}\n" for name, value in settings.items())
+        host.write(f"{place.folder}/postgresql.conf", lines.encode(), 0o644)
+        # Who gets to the socket is who runs the drill, or the server's own user.
+        rules = "local all all trust\n" + ("host all all 127.0.0.1/32 scram-sha-256\n" if port else "")
+        host.write(f"{place.folder}/pg_hba.conf", rules.encode(), 0o644)
+        argv = [
+            self.binaries.path("postgres"),
+            "-D",
+            self.data,
+            "-c",
+            f"config_file={place.folder}/postgresql.conf",
+        ]
+        made = ScratchPostgres(self, sockets, database, port, password)
+        made.launch(self.user.argv(argv), {"LC_ALL": "C.UTF-8", **(environment or {})})
+        return made
+
+
+class ScratchPostgres:
+    """Fulfils `drtests.protocols.database.Scratch`."""
+
+    def __init__(self, starting: Starting, sockets: str, database: str, port: int | None, password: str) -> None:
+        self._starting = starting
+        self._place = starting.place
+        self._sockets = sockets
+        self._port = port
+        self._password = password
+        self._service: Service | None = None
+        self._argv: Sequence[str] = ()
+        self._environment: Mapping[str, str] = {}
+        self._session = self.open(database, writable=False)
+
+    def launch(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Starts the process; does not wait. Leaves nothing behind when it cannot."""
+        self._argv, self._environment = argv, environment
+        place = self._place
+        try:
+            with told_as_missing(place.host, SERVER_PACKAGE):
+                self._service = place.host.start(argv, cwd=place.folder, log=self.log_file, env=environment)
+        except DrtestsError:
+            self.stop(0)
+            raise
+
+    def restart(self) -> None:
+        """Stops and starts it, and waits."""
+        if self._service is not None:
+            self._service.stop(30)
+        self.launch(self._argv, self._environment)
+        self.wait()
+
+    def open(self, database: str, *, writable: bool) -> Postgres:
+        """A session in one of its databases, as its superuser."""
+        declared = LiveDatabase(
+            id="scratch",
+            type="postgres",
+            socket=self._sockets,
+            port=self._port or DEFAULT_PORT,
+            user=self._starting.role,
+            database=database,
+            timeout=_QUERY,
+        )
+        return Postgres(LiveContext(declared, self._place.host, None, writable), self._starting.binaries)
+
+    @property
+    def log_file(self) -> str:
+        return f"{self._place.folder}/run/server.log"
+
+    @property
+    def session(self) -> Postgres:
+        return self._session
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        database = self._session.database
+        login = {"PGUSER": self._starting.role, "PGDATABASE": database, "PGPORT": str(self._port or DEFAULT_PORT)}
+        if self._port is None:
+            return {"PGHOST": self._sockets, **login}
+        return {"PGHOST": "127.0.0.1", **login, "PGPASSWORD": self._password}
+
+    def wait(self, *, read_only: bool = False) -> None:
+        """Until it answers, and, unless `read_only`, has ended its recovery.
+
+        Raises DatabaseDamaged, DatabaseMissing (data of another release), DatabaseError.
+        """
+        clock, deadline = self._place.clock, self._starting.deadline
+        asked = self.open("postgres", writable=False)
+        while True:
+            self._alive()
+            try:
+                [[recovering]] = asked.query("SELECT pg_is_in_recovery()", max(1.0, min(10.0, deadline.left())))
+            except DatabaseUnreachable:
+                recovering = None
+            if recovering == "f" or (recovering == "t" and read_only):
+                break
+            deadline.left()
+            clock.sleep(_POLL)
+        if self._port is not None and not read_only:
+            role = self._starting.role.replace('"', '""')
+            # Over standard input: it is in no list of processes.
+            text = f"ALTER ROLE \"{role}\" PASSWORD '{self._password}';"
+            self.open("postgres", writable=True).script(text, deadline.left())
+
+    def _alive(self) -> None:
+        told = self.died()
+        if told is None:
+            return
+        where, said = f"host {self._place.host.id}", f"the scratch server ends while it starts: {told}"
+        log = self.log()
+        if "recovery ended before configured recovery target" in log:
+            raise DatabaseError(
+                "the write-ahead log ends before the moment that was asked for",
+                where=where,
+                mend="ask for an earlier moment, or see why the archive of the log does not reach so far",
+            )
+        if _OTHER_RELEASE.search(log):
+            raise DatabaseMissing(said, where=where, mend="install the release of PostgreSQL the data is of, there")
+        if _DAMAGE.search(log):
+            raise DatabaseDamaged(said, where=where, mend="this backup does not start; look at the backup job")
+        raise DatabaseError(said, where=where, mend="see its words; `settings` can change how it starts")
+
+    def integrity(self, timeout: float) -> Sequence[str]:
+        end = self._place.clock.monotonic() + timeout
+        names = [str(name) for [name] in self._session.query("SELECT datname FROM pg_database WHERE datallowconn")]
+        problems: list[str] = []
+        for name in names:
+            left = end - self._place.clock.monotonic()
+            if left <= 0:
+                raise DatabaseError(
+                    f"the databases were not read to the end in {timeout:g} s",
+                    mend="declare a longer `timeout` for the check",
+                )
+            problems += self._amcheck(name, left) if self._has_amcheck() else ()
+            problems += self._read_through(name, max(1.0, end - self._place.clock.monotonic()))
+            if problems and self.died() is not None:
+                break
+        return problems
+
+    def _has_amcheck(self) -> bool:
+        asked = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'"
+        [[count]] = self._session.query(asked)
+        return bool(count) and self._exists("pg_amcheck")
+
+    def _exists(self, program: str) -> bool:
+        return self._place.host.exists(self._starting.binaries.path(program))
+
+    def _amcheck(self, database: str, timeout: float) -> Sequence[str]:
+        """Tables against their structure, indexes against their tables. Exit code 2: damage was found."""
+        words = ("--install-missing", "--heapallindexed", "--no-strict-names", f"--dbname={database}")
+        return self._judged("pg_amcheck", words, timeout, damage=2)
+
+    def _read_through(self, database: str, timeout: float) -> Sequence[str]:
+        """Every row of every table, long values too."""
+        return self._judged("pg_dump", ("--file=/dev/null", "--no-sync", f"--dbname={database}"), timeout, damage=1)
+
+    def _judged(self, name: str, words: Sequence[str], timeout: float, damage: int) -> Sequence[str]:
+        host, login = self._place.host, self._session
+        argv = [self._starting.binaries.path(name), "--no-password", *login.login(), *words]
+        with told_as_missing(host, SERVER_PACKAGE):
+            result = host.run(argv, timeout=timeout, env=login.environment(timeout, read_only=False))
+        if not result.exit_code:
+            return ()
+        said = last_words(result.stdout + result.stderr, 8)
+        # Whatever keeps the data of this server from being read is damage, but for the drill's own doing.
+        if result.exit_code == damage and not re.search(r"timeout|could not connect|connection to server", said):
+            return (f"{name}: {said}",)
+        raise DatabaseError(
+            f"{name} could not read to the end: {said}", where=f"host {host.id}", mend="see its words, or try again"
+        )
+
+    def log(self) -> str:
+        """The end of what the server logged."""
+        return self._service.output() if self._service else ""
+
+    def died(self) -> str | None:
+        if self._service is None or self._service.exit_code() is None:
+            return None
+        return f"exit code {self._service.exit_code()}: {last_words(self.log()) or 'it said nothing'}"
+
+    def stop(self, timeout: float) -> None:
+        if self._service is not None:
+            self._service.stop(timeout)
+            self._service = None
+        if self._sockets != self._place.folder:
+            self._place.host.remove_tree(self._sockets)
