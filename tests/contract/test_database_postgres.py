@@ -80,11 +80,6 @@ class TestPostgres(DatabaseContract):
             "SELECT 1; \\o {path}\nSELECT 2",
             "SELECT 1 \\! touch {path}",
         ),
-            "\\! touch {path}",
-            "SELECT 1 \\g {path}",
-            "SELECT 1; \\o {path}\nSELECT 2",
-            "SELECT 1 \\! touch {path}",
-        ),
     )
 
 
