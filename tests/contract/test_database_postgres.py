@@ -139,5 +139,6 @@ def test_the_release_that_was_asked_for_or_none(host: LocalHost) -> None:
     assert find(host, "initdb", declared=str(here)).major == major
     with pytest.raises(DatabaseMissing, match="PostgreSQL 9 is not installed"):
         find(host, "postgres", 9)
-    with pytest.raises(DatabaseMissing, match="binaries"):
+    with pytest.raises(DatabaseMissing, match="releases found: none") as caught:
         find(host, "postgres", declared="/nowhere")
+    assert "binaries" in caught.value.mend

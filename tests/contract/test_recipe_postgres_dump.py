@@ -181,15 +181,16 @@ def test_a_statement_that_fails_is_not_skipped(dumped: Path, brought: Brought) -
 def test_a_dump_without_its_end_mark_when_that_is_declared(dumped: Path, brought: Brought) -> None:
     file = brought.copy(dumped / "plain") / "app.sql"
     file.write_text("\n".join(line for line in file.read_text().split("\n") if "dump complete" not in line))
-    with pytest.raises(DatabaseDamaged, match="end_mark"):
+    with pytest.raises(DatabaseDamaged) as caught:
         brought.up(path="app.sql")
+    assert "end_mark" in caught.value.mend
     assert brought.up(path="app.sql", end_mark=False).session.query(QUESTION) == ANSWER
 
 
 def test_damage_in_the_restored_server_is_found(dumped: Path, brought: Brought) -> None:
     brought.copy(dumped / "custom")
     made = brought.up(path="app.dump", database="app")
-    assert made.integrity(60) == ()
+    assert not made.integrity(60)
     owner = made.open("app", writable=True)
     owner.script("CHECKPOINT;")
     [[file]] = made.session.query("SELECT current_setting('data_directory') || '/' || pg_relation_filepath('students')")
@@ -227,5 +228,5 @@ def test_it_cannot_be_told_to_follow_production(dumped: Path, brought: Brought) 
 
 def test_programs_that_are_not_there(dumped: Path, brought: Brought) -> None:
     brought.copy(dumped / "custom")
-    with pytest.raises(DatabaseMissing, match="binaries"):
+    with pytest.raises(DatabaseMissing):
         brought.up(path="app.dump", binaries="/nowhere")

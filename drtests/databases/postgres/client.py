@@ -168,7 +168,8 @@ _QUIET = (
 
 
 def _table(text: str) -> Sequence[Sequence[str]]:
-    return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    # An empty line is a row of one empty text.
+    return [row or [""] for row in csv.reader(io.StringIO(text, newline=""))]
 
 
 def _value(text: str, kind: str, null: str) -> Any:

@@ -43,7 +43,7 @@ class PostgresDumpSpec(Declaration):
 
     path: RelativePath
     """The dump, in the restored tree."""
-    database: str = Field(default="restored", pattern=r"^[^\0/\\]+$", max_length=63)
+    database: str = Field(default="restored", pattern=r"^[^/\\]+$", max_length=63)
     """Name of the database it is loaded into, where queries start. Made anew, in UTF-8."""
     jobs: int = Field(default=2, ge=1, le=64)
     """How many tables are loaded at a time; custom and directory form only."""
@@ -86,6 +86,10 @@ class PostgresDumpRecipe:
         return find(host, "postgres", declared=self._spec.binaries)
 
     def bring_up(self, place: ScratchPlace) -> Scratch:
+        with told_as_missing(place.host, SERVER_PACKAGE):
+            return self._bring_up(place)
+
+    def _bring_up(self, place: ScratchPlace) -> Scratch:
         deadline = Deadline(place.clock, place.timeout, "the dump's server")
         host, path = place.host, self._spec.path
         source = inside(host, place.root, path)
@@ -96,6 +100,8 @@ class PostgresDumpRecipe:
         form = self._form(host, source, deadline)
         if form in ("plain", "packed"):
             self._whole(place, source, form, deadline)
+        elif form == "tar":
+            self._whole_tar(place, source, deadline)
         user = server_user(place, USUAL_USER)
         starting = Starting(place, user, deadline, self._binaries(host), self._spec.settings, _ROLE)
         hand_over(place, user, deadline)
@@ -139,6 +145,17 @@ class PostgresDumpRecipe:
                 mend="look at the job that writes the dump; one that is no work of pg_dump needs `end_mark: false`",
             )
 
+    def _whole_tar(self, place: ScratchPlace, source: str, deadline: Deadline) -> None:
+        """pg_restore takes an archive that ends early for one of fewer tables."""
+        told = place.host.run(["tar", "--list", f"--file={source}", "--force-local"], timeout=deadline.left())
+        if told.exit_code:
+            path = self._spec.path
+            raise DatabaseDamaged(
+                f"{path} cannot be read to its end: {last_words(told.stderr)}",
+                where=path,
+                mend="look at the backup job: the dump was cut off",
+            )
+
     def _load(self, made: ScratchPostgres, starting: Starting, source: str, form: str) -> None:
         name = self._spec.database.replace('"', '""')
         owner = made.open("postgres", writable=True)
@@ -179,13 +196,15 @@ class PostgresDumpRecipe:
             self._refused(loaded.stderr, loaded.exit_code)
 
     def _load_archive(self, made: ScratchPostgres, starting: Starting, source: str, form: str) -> None:
-        host, session, left = starting.place.host, made.open(self._spec.database, writable=True), 0.0
-        left = starting.deadline.left()
+        host, session, left = (
+            starting.place.host,
+            made.open(self._spec.database, writable=True),
+            starting.deadline.left(),
+        )
         jobs = () if form == "tar" else (f"--jobs={self._spec.jobs}",)
         words = ("--no-owner", "--no-privileges", "--exit-on-error", "--no-password", *jobs)
         argv = [starting.binaries.path("pg_restore"), *words, *session.login(), f"--dbname={session.database}", source]
-        with told_as_missing(host, SERVER_PACKAGE):
-            loaded = host.run(argv, timeout=left, env=session.environment(left))
+        loaded = host.run(argv, timeout=left, env=session.environment(left))
         if loaded.exit_code:
             self._refused(loaded.stderr, loaded.exit_code)
 

@@ -278,7 +278,7 @@ class ScratchPostgres:
 
     def _amcheck(self, database: str, timeout: float) -> Sequence[str]:
         """Tables against their structure, indexes against their tables. Exit code 2: damage was found."""
-        words = ("--install-missing", "--heapallindexed", "--no-strict-names", f"--dbname={database}")
+        words = ("--install-missing", "--heapallindexed", "--no-strict-names", "--", database)
         return self._judged("pg_amcheck", words, timeout, damage=2)
 
     def _read_through(self, database: str, timeout: float) -> Sequence[str]:
