@@ -190,14 +190,16 @@ class RecipeContract:
         require(_listing(host, up.place.root) == _listing(host, str(restored.tree)), "the restored tree was written to")
 
     def test_two_side_by_side_and_no_trace(self, host: Host, restored: Restored, workplace: str) -> None:
-        """From the same tree; one ends, the other stays; then nothing is left but what the drill removes."""
+        """From the same tree where it stays as it is; one ends, the other stays; then nothing is left but what the
+        drill removes."""
         recording = RecordingHost(host)
         began = time.time()
         first, _ = self.place(recording, restored, workplace, "first")
-        other = f"{workplace}/second/databases/one"
-        host.make_directory(other)
+        spare, _ = self.place(recording, restored, workplace, "second")
+        other = spare.folder
         user = "nobody" if os.geteuid() == 0 and self.server else None
-        second = ScratchPlace(recording, first.root, other, SystemClock(), run_as=user, timeout=_PATIENCE)
+        root = first.root if self.keeps_tree else spare.root
+        second = ScratchPlace(recording, root, other, SystemClock(), run_as=user, timeout=_PATIENCE)
         one = self.bring_up(first, restored)
         try:
             two = self.bring_up(second, restored)

@@ -86,9 +86,13 @@ class MariaDb:
         return [dict(row) for row in self._read(statement, timeout)]
 
     def execute(self, statement: str, timeout: float | None = None) -> None:
-        if not self._writable:
-            raise self._refused("this session was opened to read, and does not write")
+        self._may_write()
         self._run(statement, self._limit(timeout), "")
+
+    def tend(self, statement: str, timeout: float | None = None) -> Rows:
+        """The rows, all as text, of a statement that may write, such as CHECK TABLE. As `execute` otherwise."""
+        self._may_write()
+        return [[value for _, value in row] for row in self._rows(statement, self._limit(timeout), "")]
 
     def _read(self, statement: str, timeout: float | None) -> list[list[tuple[str, Any]]]:
         begins = _bare(statement)
@@ -98,20 +102,27 @@ class MariaDb:
             self._run(statement, limit, "", carry_out=False)
         if not _READS.match(begins) or _WRITES_FILES.search(statement):
             raise self._refused(f"{_short(statement)!r} is not known as a statement that only reads")
-        answer = self._run(statement, limit, "SET SESSION TRANSACTION READ ONLY;", "--xml")
-        rows = _rows(answer.stdout)
-        if rows is None:
-            raise DatabaseError(
-                "the answer is too long: a host keeps the last MiB of it",
-                where=self._where,
-                mend="ask for less: let the database count or sum up, or add LIMIT",
-            )
+        rows = self._rows(statement, limit, "SET SESSION TRANSACTION READ ONLY;")
         numeric = self._numeric(statement, limit, len(rows[0])) if rows and _may_hold_numbers(begins, rows) else ()
         for row in rows:
             for column in numeric:
                 name, value = row[column]
                 row[column] = (name, _number(value))
         return rows
+
+    def _rows(self, statement: str, timeout: float, prologue: str) -> list[list[tuple[str, Any]]]:
+        rows = _rows(self._run(statement, timeout, prologue, "--xml").stdout)
+        if rows is None:
+            raise DatabaseError(
+                "the answer is too long: a host keeps the last MiB of it",
+                where=self._where,
+                mend="ask for less: let the database count or sum up, or add LIMIT",
+            )
+        return rows
+
+    def _may_write(self) -> None:
+        if not self._writable:
+            raise self._refused("this session was opened to read, and does not write")
 
     def _numeric(self, statement: str, timeout: float, width: int) -> Sequence[int]:
         """Which columns hold numbers. Only the client's tables for people tell; nothing is read for them."""
