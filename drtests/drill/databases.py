@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from drtests import registry
+from drtests.core import events as e
 from drtests.declarations.adapters import spec_of
 from drtests.drill.log import DrillLog
 from drtests.drill.staging import Slot
-from drtests.errors import DatabaseError, DrtestsError
+from drtests.errors import DatabaseDamaged, DatabaseError, DrtestsError
 from drtests.model.system import Database
+from drtests.model.verdict import Verdict
 from drtests.protocols.database import Recipe, Scratch, ScratchPlace
 from drtests.protocols.host import Host
 
@@ -78,13 +81,33 @@ def bring_up(
     databases: Databases,
     except_for: str | None = None,
 ) -> None:
-    """Starts them in order, without the one that is there already. Raises what keeps one from starting."""
+    """Starts them in order, without the one that is there already. Raises what keeps one from starting.
+
+    Data that is damaged proves that this backup does not bring the system back: a check that missed, not a drill
+    that could not be carried out.
+    """
     for one in declared:
         if one.id == except_for:
             continue
         adapter = registry.recipe(one.recipe)
         recipe: Recipe = adapter(spec_of(adapter, f"database {one.id}", one.options))
-        databases.running[one.id] = recipe.bring_up(place_of(one, host, slot, log, moment))
+        began = log.clock.monotonic()
+        try:
+            databases.running[one.id] = recipe.bring_up(place_of(one, host, slot, log, moment))
+        except DatabaseDamaged as error:
+            judged: dict[str, Any] = {
+                "kind": "database",
+                "title": f"database {one.id} comes up",
+                "proves_data": True,
+                "verdict": Verdict.MISSED,
+                "reason": error.what,
+                "mend": error.mend,
+                "seconds": round(log.clock.monotonic() - began, 6),
+                "observation": {"recipe": one.recipe},
+                "data_loss_seconds": None,
+            }
+            log.write(e.CHECK_JUDGED, **judged)
+            raise
         log.fact(f"{one.id} server", databases.running[one.id].session.version())
 
 
