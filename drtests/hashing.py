@@ -9,7 +9,6 @@ helper processes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -24,10 +23,9 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from drtests import hash_worker
-from drtests.hash_worker import FLAGS, Hashed, hash_small
+from drtests.hash_worker import hash_large, hash_small
 
 _BATCH = 64
-_CHUNK = 1024 * 1024
 _WINDOW = 1024
 """Batches that may wait for a large file before them; bounds the memory."""
 
@@ -46,7 +44,7 @@ class FileDigest(NamedTuple):
     problem: str = ""
 
 
-_Results = list[Hashed | None]
+_Results = list[tuple[int, str, str] | None]
 """None stands for a file that is too large for a batch."""
 
 
@@ -120,25 +118,7 @@ class _Helpers:
 
 
 def _large(root: str, path: str) -> _Results:
-    digest = hashlib.sha256()
-    total = 0
-    buffer = bytearray(_CHUNK)
-    view = memoryview(buffer)
-    try:
-        descriptor = os.open(f"{root}/{path}", FLAGS)
-        try:
-            before = os.fstat(descriptor)
-            while size := os.readv(descriptor, [buffer]):
-                digest.update(view[:size])
-                total += size
-            after = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        return [(0, "", error.strerror or type(error).__name__)]
-    if total != before.st_size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-        return [(0, "", "changed while it was read")]
-    return [(total, digest.hexdigest(), "")]
+    return [hash_large(root, path)]
 
 
 def digest_files(root: str, paths: Iterable[str], workers: int | None = None) -> Iterator[FileDigest]:
