@@ -117,6 +117,6 @@ def test_a_database_that_cannot_be_brought_up(estate: Estate) -> None:
     """What cannot be loaded cannot be used, whatever else was restored."""
     backups = [{"repository": "nas", "interval": "24h", "snapshots": {"tags": ["damaged"]}}]
     code, drill = run(estate, [sql(value=50)], backups=backups)
-    assert code != 0
-    assert drill["verdict"] != "MET"
+    assert code == 1
+    assert drill["verdict"] == "MISSED"
     assert any("records.db" in problem["what"] for problem in drill["problems"]), drill["problems"]
