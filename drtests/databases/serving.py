@@ -87,7 +87,7 @@ def server_user(place: ScratchPlace, usual: str) -> ServerUser:
 def hand_over(place: ScratchPlace, user: ServerUser, deadline: Deadline) -> None:
     """Gives the folder with all in it to that user, and opens the way to it.
 
-    Only folders of the drill itself are opened, for passing through. Raises DatabaseError when that is not enough.
+    Only the drill's own folders and the staging are opened, for passing through. Raises DatabaseError when that is not enough.
     """
     if user.name is None:
         return
@@ -95,8 +95,10 @@ def hand_over(place: ScratchPlace, user: ServerUser, deadline: Deadline) -> None
     _done(host.run(["chown", "-R", f"{user.name}:", "--", folder], timeout=deadline.left()), host)
     if _reaches(host, user, folder):
         return
-    drill = [posixpath.dirname(folder), posixpath.dirname(posixpath.dirname(folder))]
-    _done(host.run(["chmod", "o+x", "--", *drill], timeout=_SHORT), host)
+    databases = posixpath.dirname(folder)
+    drill = posixpath.dirname(databases)
+    ours = [databases, drill, posixpath.dirname(drill)]
+    _done(host.run(["chmod", "o+x", "--", *ours], timeout=_SHORT), host)
     if not _reaches(host, user, folder):
         raise DatabaseError(
             f"user {user.name}, whom the scratch server runs as, has no way to {folder}",
