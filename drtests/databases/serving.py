@@ -87,7 +87,8 @@ def server_user(place: ScratchPlace, usual: str) -> ServerUser:
 def hand_over(place: ScratchPlace, user: ServerUser, deadline: Deadline) -> None:
     """Gives the folder with all in it to that user, and opens the way to it.
 
-    Only the drill's own folders and the staging are opened, for passing through. Raises DatabaseError when that is not enough.
+    Only the drill's own folders and the staging are opened, for passing through. Raises DatabaseError when that is
+    not enough.
     """
     if user.name is None:
         return
