@@ -15,4 +15,5 @@ pytest_plugins = [
     "tests.support.redis",
     "tests.support.restic",
     "tests.support.restic_lab",
+    "tests.support.sshd",
 ]

@@ -249,16 +249,14 @@ class SshService:
 
     def stop(self, timeout: float) -> None:
         if not self._link.lost:
-            self._asked("stop", timeout + _ENDING, {"timeout": timeout})
+            self._asked("stop", timeout + _ENDING, timeout=timeout)
         else:
             # Whoever connects anew ends first what the connection before it left.
             self._host.exists("/")
         self._stopped = True
 
-    def _asked(
-        self, operation: str, patience: float = _SHORT, given: Mapping[str, float] | None = None, **arguments: Any
-    ) -> dict[str, Any]:
+    def _asked(self, operation: str, patience: float = _SHORT, /, **arguments: Any) -> dict[str, Any]:
         try:
-            return self._link.answer(operation, patience, service=self._number, **(given or {}), **arguments)
+            return self._link.answer(operation, patience, service=self._number, **arguments)
         except Failure as failure:
             raise as_told(failure, self._host.id) from None

@@ -70,7 +70,7 @@ class Link:
             raise self.unreachable()
         return self.hello
 
-    def ask(self, operation: str, **arguments: Any) -> Asked:
+    def ask(self, operation: str, /, **arguments: Any) -> Asked:
         """Begins a request. Raises HostUnreachable when the connection is lost."""
         number = next(self._numbers)
         asked = Asked(self, number, operation)
@@ -81,7 +81,7 @@ class Link:
         self.send({"id": number, "op": operation, "with": arguments})
         return asked
 
-    def answer(self, operation: str, timeout: float, **arguments: Any) -> dict[str, Any]:
+    def answer(self, operation: str, timeout: float, /, **arguments: Any) -> dict[str, Any]:
         """Of a request that is answered at once."""
         with self.ask(operation, **arguments) as asked:
             return asked.end(timeout)
