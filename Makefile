@@ -57,7 +57,7 @@ $(VENV)/.stamp-lint: pyproject.toml scripts/system-deps
 
 .PHONY: stamp
 stamp:
-	@scripts/system-deps $(PYTHON)
+	@scripts/system-deps $(PYTHON) $(EXTRA)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing drtests[$(EXTRA)] into $(VENV)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
@@ -66,4 +66,5 @@ stamp:
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)
 	@test ! -f .demo/.drtests-demo.json || rm -rf .demo
+	rm -rf /var/tmp/drtests-demo-$$(id -u)-*
 	find drtests tests demo bench targets -name __pycache__ -type d -prune -exec rm -rf {} +
