@@ -2,21 +2,42 @@
 
 Subclass `HostContract` in a test module and give it two fixtures: `host`, and
 `workplace`, the absolute path of an empty directory on that host. The host
-must have `sh`, `sleep`, `cat`, `head`, `tr`, `ln`, `chmod`, `stat` and `setsid`.
+must have `sh`, `sleep`, `cat`, `head`, `tr`, `ln`, `chmod`, `stat`, `setsid`, `flock` and `python3`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from drtests.errors import CommandNotFound, CommandTimeout, HostError
+from drtests.errors import CommandNotFound, CommandTimeout, HostBusy, HostError
 from drtests.protocols.host import Host
 
 _MIB = 1024 * 1024
+_ECHO = """
+import os, socket, sys, threading
+server = socket.socket()
+server.bind(("127.0.0.1", 0))
+server.listen(16)
+open(sys.argv[1] + ".new", "w").write(str(server.getsockname()[1]))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+def serve(connection):
+    while True:
+        data = connection.recv(65536)
+        if not data:
+            connection.sendall(b"bye")
+            connection.close()
+            return
+        connection.sendall(data.upper())
+while True:
+    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+"""
 
 
 def require(condition: bool, message: str) -> None:
@@ -211,6 +232,106 @@ class HostContract:
         require(host.resolve(f"{workplace}/way/x") == f"{real}/x", "a link is not followed")
         require(host.resolve(f"{workplace}/real/../way") == real, "`..` is not followed")
 
+    def test_lock(self, host: Host, workplace: str) -> None:
+        path = f"{workplace}/lock"
+        with host.lock(path, 0):
+            require(host.exists(path), "the lock's file is not made")
+            with pytest.raises(HostBusy), host.lock(path, 0):
+                pass
+            with host.lock(f"{workplace}/other", 0):
+                pass
+        with host.lock(path, 0):
+            pass
+        require(host.exists(path), "the lock's file is not left behind")
+        with pytest.raises(HostError), host.lock(f"{path}/below", 0):
+            pass
+
+    def test_lock_that_is_waited_for(self, host: Host, workplace: str) -> None:
+        path = f"{workplace}/lock"
+        order: list[str] = []
+
+        def second() -> None:
+            with host.lock(path, 60):
+                order.append("second")
+
+        waiting = threading.Thread(target=second)
+        with host.lock(path, 0):
+            waiting.start()
+            # Time enough to get it by mistake.
+            waiting.join(0.3)
+            order.append("first")
+        waiting.join(60)
+        require(order == ["first", "second"], f"in the order {order}")
+
+    def test_lock_is_released_by_an_error(self, host: Host, workplace: str) -> None:
+        def broken() -> None:
+            with host.lock(f"{workplace}/lock", 0):
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            broken()
+        with host.lock(f"{workplace}/lock", 0):
+            pass
+
+    def test_lock_goes_with_its_holder(self, host: Host, workplace: str) -> None:
+        path = f"{workplace}/lock"
+        holder = host.start(
+            ["flock", path, "sh", "-c", "echo held; exec sleep 300"], cwd=workplace, log=f"{workplace}/log"
+        )
+        try:
+            eventually(lambda: "held" in holder.output(), "the holder does not get the lock")
+            with pytest.raises(HostBusy), host.lock(path, 0):
+                pass
+        finally:
+            holder.stop(5)
+        with host.lock(path, 5):
+            pass
+
+    def test_forward(self, host: Host, workplace: str) -> None:
+        with self._echo(host, workplace) as port, host.forward("127.0.0.1", port) as here:
+            data = b"abcdefgh" * (_MIB // 2)
+            for _ in range(2):
+                require(_spoken(here, b"word") == b"WORDbye", "what is said does not come back")
+            require(_spoken(here, data) == data.upper() + b"bye", "much data does not come back whole")
+            both = [socket.create_connection(here, timeout=20) for _ in range(2)]
+            for number, connection in enumerate(both):
+                connection.sendall(b"one"[number:])
+            answers = [connection.recv(3) for connection in both]
+            for connection in both:
+                connection.close()
+            require(answers == [b"ONE", b"NE"], f"two at a time: {answers}")
+
+    def test_forward_to_where_nobody_listens(self, host: Host, workplace: str) -> None:
+        with self._echo(host, workplace) as port:
+            pass
+        with host.forward("127.0.0.1", port) as here, pytest.raises(ConnectionError):
+            socket.create_connection(here, timeout=20).close()
+
+    def test_forward_notices_the_end_of_the_service(self, host: Host, workplace: str) -> None:
+        with self._echo(host, workplace) as port, host.forward("127.0.0.1", port) as here:
+            require(_spoken(here, b"x") == b"Xbye", "the service does not answer")
+            connection = socket.create_connection(here, timeout=20)
+            connection.sendall(b"y")
+            require(connection.recv(1) == b"Y", "the service does not answer")
+            host.sweep()
+            try:
+                require(connection.recv(1) == b"", "something comes from a service that is gone")
+            except ConnectionError:
+                pass
+            finally:
+                connection.close()
+
+    @contextmanager
+    def _echo(self, host: Host, workplace: str) -> Iterator[int]:
+        file = f"{workplace}/port"
+        host.remove_tree(file)
+        service = host.start(["python3", "-c", _ECHO, file], cwd=workplace, log=f"{workplace}/echo.log")
+        try:
+            eventually(lambda: host.exists(file), "the service did not start")
+            yield int(host.read(file, 10))
+        finally:
+            service.stop(5)
+
     @staticmethod
     def _mode(host: Host, path: str) -> str:
         return host.run(["stat", "-c", "%a", path], timeout=20).stdout.strip()
@@ -224,3 +345,20 @@ class HostContract:
         eventually(lambda: bool(host.read(file, 100).strip()), "no process id was written")
         pid = host.read(file, 100).decode().strip()
         eventually(lambda: not self._runs(host, pid), f"process {pid} still runs")
+
+
+def _spoken(address: tuple[str, int], data: bytes) -> bytes:
+    """Everything that comes back when this is said, and nothing more."""
+    heard = bytearray()
+    with socket.create_connection(address, timeout=20) as connection:
+
+        def listen() -> None:
+            while piece := connection.recv(65536):
+                heard.extend(piece)
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        listening.join(30)
+    return bytes(heard)

@@ -111,15 +111,15 @@ class Sshd:
             self.process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        wait_for(lambda: self.answers(), f"sshd: {self.log.read_text(errors='replace')[-1000:]}")
+        wait_for(self.answers, f"sshd: {self.log.read_text(errors='replace')[-1000:]}")
 
     def _apart(self) -> list[str]:
         """Runs what follows with files of /etc of its own, in its network namespace if it has one."""
         etc = self.folder / "etc"
         etc.mkdir(exist_ok=True)
-        hashed = subprocess.run(
-            ["openssl", "passwd", "-6", "-stdin"], input=f"{self.password}\n", text=True, capture_output=True, check=True
-        ).stdout.strip()
+        ask = ["openssl", "passwd", "-6", "-stdin"]
+        hashed = subprocess.run(ask, input=f"{self.password}\n", text=True, capture_output=True, check=True).stdout
+        hashed = hashed.strip()
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         shutil.chown(home, 4242, 4242)
@@ -253,7 +253,7 @@ def running(folder: Path, **given: Any) -> Iterator[Sshd]:
 
 @contextmanager
 def short_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="drt-ssh-", dir="/tmp"))  # noqa: S108 - mkdtemp picks the name
+    folder = Path(tempfile.mkdtemp(prefix="drt-ssh-", dir="/tmp"))
     try:
         yield folder
     finally:

@@ -38,8 +38,8 @@ def test_names(names: str, name: str, fits: bool) -> None:
 
 
 def test_what_is_no_key_says_nothing() -> None:
-    text = f"# files ssh-ed25519 {A}\n\nfiles ssh-ed25519\n@cert-authority files ssh-ed25519 {A}\nfiles ssh-ed25519 !!\n"
-    assert known_keys(text, "files").keys == ()
+    lines = [f"# files ssh-ed25519 {A}", "", "files ssh-ed25519", f"@cert-authority files ssh-ed25519 {A}"]
+    assert known_keys("\n".join([*lines, "files ssh-ed25519 !!"]), "files").keys == ()
 
 
 def test_revoked() -> None:
