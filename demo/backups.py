@@ -14,7 +14,7 @@ from demo.workdir import DemoError, WorkDir, write_secret
 from drtests.core.manifest import MANIFEST_NAME
 from drtests.seal import seal
 
-BUCKET = "devliet-backup"
+BUCKETS = ("devliet-backup", "devliet-timetable")
 
 
 def restic() -> str:
@@ -88,11 +88,12 @@ def s3_environment(work: WorkDir) -> dict[str, str]:
 
 
 def jobs(work: WorkDir) -> dict[str, BackupJob]:
-    """The three backup jobs, by system."""
+    """The backup jobs, by system."""
+    nas, s3 = work.repositories, f"s3:http://{work.s3_address()}"
+    records, timetable = (f"{s3}/{bucket}" for bucket in BUCKETS)
     return {
-        "file-share": BackupJob(work, "nas-files", str(work.repositories / "nas-files"), "file-share", "fileserver"),
-        "website": BackupJob(work, "nas-website", str(work.repositories / "nas-website"), "website", "web"),
-        "student-records": BackupJob(
-            work, "offsite-records", f"s3:http://{work.s3_address()}/{BUCKET}", "student-records", "records", keys=True
-        ),
+        "file-share": BackupJob(work, "nas-files", str(nas / "nas-files"), "file-share", "fileserver"),
+        "website": BackupJob(work, "nas-website", str(nas / "nas-website"), "website", "web"),
+        "student-records": BackupJob(work, "offsite-records", records, "student-records", "records", keys=True),
+        "timetable": BackupJob(work, "offsite-timetable", timetable, "timetable", "timetable", keys=True),
     }

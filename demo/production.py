@@ -38,7 +38,7 @@ _GIVEN = ("Amira", "Bram", "Chaima", "Daan", "Emre", "Fleur", "Guus", "Hanna", "
 _FAMILY = ("Bakker", "Demir", "van Dijk", "Hoekstra", "Jansen", "Kaya", "de Lange", "Mulder", "Smit", "Visser")
 
 
-def _rng(*seed: object) -> random.Random:
+def rng_for(*seed: object) -> random.Random:
     return random.Random("/".join(map(str, seed)))  # noqa: S311 - made-up data that must be the same every time
 
 
@@ -61,7 +61,7 @@ class FileShare:
 
     def create(self, moment: datetime) -> None:
         for team in TEAMS:
-            rng = _rng("files", team)
+            rng = rng_for("files", team)
             for number in range(FILES_A_TEAM):
                 written = moment - timedelta(hours=rng.randrange(24, 24 * 300))
                 self._file(team, rng, number, written)
@@ -69,7 +69,7 @@ class FileShare:
     def day(self, number: int, moment: datetime) -> None:
         """Every team writes a little; the heartbeat tells when this day was."""
         for team in TEAMS:
-            rng = _rng("day", team, number)
+            rng = rng_for("day", team, number)
             for place in rng.sample(range(FILES_A_TEAM), 3):
                 self._file(team, rng, place, moment)
         _write(self.root / "heartbeat.txt", f"{utc_text(moment)}\n".encode(), moment)
@@ -101,7 +101,7 @@ class StudentRecords:
                 " mark REAL NOT NULL CHECK (mark BETWEEN 1 AND 10), at TEXT NOT NULL);"
                 "CREATE TABLE heartbeat (at TEXT NOT NULL);"
             )
-            rng = _rng("students")
+            rng = rng_for("students")
             rows = [
                 (FIRST_STUDENT + n, f"{rng.choice(_GIVEN)} {rng.choice(_FAMILY)}", f"{1 + n // 80}{'abc'[n % 3]}")
                 for n in range(STUDENTS)
@@ -113,7 +113,7 @@ class StudentRecords:
     def day(self, number: int, moment: datetime) -> None:
         """Marks are entered in the live database, and a heartbeat row."""
         with closing(sqlite3.connect(self.live)) as database, database:
-            self._marks(database, _rng("marks", number), moment)
+            self._marks(database, rng_for("marks", number), moment)
             database.execute("INSERT INTO heartbeat VALUES (?)", (utc_text(moment),))
 
     def make_dump(self) -> None:
@@ -142,7 +142,7 @@ class Website:
         self.root = root
 
     def create(self, moment: datetime) -> None:
-        rng = _rng("website")
+        rng = rng_for("website")
         for number in range(24):
             _write(self.root / "images" / f"{number:02}.jpg", rng.randbytes(30_000), moment)
         self.root.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ class Website:
 
     def day(self, number: int, moment: datetime) -> None:
         """News of the day, the timetable, the list of news."""
-        rng = _rng("news", number)
+        rng = rng_for("news", number)
         text = _prose(rng, 120).decode()
         image = f'<img alt="" src="../images/{number % 24:02}.jpg">'
         self._page(f"news/{number:03}.html", f"Nieuws {number}", f"<p>{text}</p>{image}", moment)

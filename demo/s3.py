@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from demo.backups import BUCKET, s3_environment
+from demo.backups import BUCKETS, s3_environment
 from demo.workdir import DemoError, WorkDir, write_secret
 
 _READY_WITHIN = 20.0
@@ -65,7 +65,7 @@ def _rclone() -> str:
 
 
 def _wait(work: WorkDir, server: subprocess.Popen[bytes]) -> None:
-    """Until the server answers and has the bucket."""
+    """Until the server answers and has the buckets."""
     keys = s3_environment(work)
     client = boto3.client(
         "s3",
@@ -80,8 +80,10 @@ def _wait(work: WorkDir, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _READY_WITHIN
     while True:
         try:
-            if BUCKET not in [bucket.get("Name") for bucket in client.list_buckets()["Buckets"]]:
-                client.create_bucket(Bucket=BUCKET)
+            there = {bucket.get("Name") for bucket in client.list_buckets()["Buckets"]}
+            for name in BUCKETS:
+                if name not in there:
+                    client.create_bucket(Bucket=name)
             return
         except (BotoCoreError, ClientError) as error:
             if server.poll() is not None or time.monotonic() > deadline:

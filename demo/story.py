@@ -9,14 +9,18 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from demo.backups import jobs, restic
 from demo.expect import SHORTFALL, Pack, first_run, newest_pack, second_run
+from demo.postgres import Cluster, create_servers, search_path, servers
 from demo.production import FileShare, StudentRecords, Website
 from demo.s3 import make_keys, s3_server
-from demo.workdir import CHECKOUT, WorkDir, create, existing
+from demo.sshd import HOST, make_host, ssh_server
+from demo.timetable import Timetable
+from demo.workdir import CHECKOUT, WorkDir, create, declared_port, existing, make_servers_folder
 
 DAYS = 21
 """Nightly backups in each repository."""
@@ -42,9 +46,20 @@ def play(directory: Path) -> int:
     make_keys(work)
     say("A school that does not exist, and its backups: Openbare Scholengroep De Vliet")
     say(f"  everything happens in {work.root}; servers listen on 127.0.0.1 only")
-    with s3_server(work) as pid:
+    with ExitStack() as stack:
+        pid = stack.enter_context(s3_server(work))
         say(f"  an S3 server runs at http://{work.s3_address()} (process {pid})")
-        records = _build(work)
+        make_servers_folder(work.servers)
+        make_host(work)
+        pid = stack.enter_context(ssh_server(work))
+        say(
+            f"  sshd runs on port {declared_port(work, HOST)} (process {pid}): the host that one system is recovered on"
+        )
+        create_servers(work)
+        primary, standby = stack.enter_context(servers(work))
+        say(f"  PostgreSQL runs on ports {primary.port} and {standby.port}: a primary, and a standby that follows it")
+        records = _build(work, primary)
+        standby.wait_for(primary)
         say()
         say("What is wrong, and no dashboard shows it:")
         say(f"  the nightly dump of the student records stopped {STOPPED} nights ago. Backups went on: restic")
@@ -73,8 +88,8 @@ def play(directory: Path) -> int:
 def serve(directory: Path) -> int:
     """Keeps the S3 server of an earlier demo up until Ctrl-C."""
     work = existing(directory)
-    with s3_server(work) as pid:
-        say(f"S3 server at http://{work.s3_address()} (process {pid}); Ctrl-C stops it")
+    with s3_server(work) as pid, ssh_server(work), servers(work):
+        say(f"S3 server at http://{work.s3_address()}, sshd and two PostgreSQL servers; Ctrl-C stops them")
         say(f"  in another terminal: cd {_shown(work.root)} && {_command()} run")
         try:
             while True:
@@ -86,13 +101,14 @@ def serve(directory: Path) -> int:
             return 0
 
 
-def _build(work: WorkDir) -> StudentRecords:
+def _build(work: WorkDir, primary: Cluster) -> StudentRecords:
     """Production data, and three weeks of nights."""
     now = datetime.now(UTC)
     dates = nights(now)
     share = FileShare(work.production / "file-share")
     records = StudentRecords(work.production / "student-records", work.production / "student-records-live")
     site = Website(work.production / "website")
+    timetable = Timetable(work.production / "timetable", primary)
     todo = jobs(work)
     stopped = DAYS - STOPPED
     enough = threading.Event()
@@ -111,14 +127,15 @@ def _build(work: WorkDir) -> StudentRecords:
             todo[name].back_up(moment)
         return name
 
-    for system in (share, records, site):
+    for system in (share, records, site, timetable):
         system.create(dates[0])
-    say(f"  {DAYS} nights of backups of three systems with restic ...")
-    with ThreadPoolExecutor(3) as pool:
+    say(f"  {DAYS} nights of backups of four systems with restic ...")
+    with ThreadPoolExecutor(4) as pool:
         running = [
             pool.submit(fill, "file-share", share.day, lambda _: None),
             pool.submit(fill, "student-records", records.day, dump),
             pool.submit(fill, "website", site.day, lambda _: None),
+            pool.submit(fill, "timetable", timetable.day, lambda _: timetable.make_dump()),
         ]
         try:
             for one in running:
@@ -128,13 +145,13 @@ def _build(work: WorkDir) -> StudentRecords:
             enough.set()
     files = sum(len(names) for _, _, names in os.walk(work.production))
     size = sum(path.stat().st_size for path in work.production.rglob("*") if path.is_file()) / 1e6
-    say(f"  done: {files} files, {size:.0f} MB; two repositories on the NAS, one on the S3 server")
+    say(f"  done: {files} files, {size:.0f} MB; two repositories on the NAS, two on the S3 server")
     return records
 
 
 def _drtests(work: WorkDir) -> int:
     say(f"$ cd {_shown(work.root)} && drtests run")
-    environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PATH": search_path(work)}
     argv = [sys.executable, "-m", "drtests", "run"]
     # A session of its own, so that Ctrl-C comes once, from here, and the run has time to clean up.
     with subprocess.Popen(argv, cwd=work.root, env=environment, start_new_session=True) as run:
@@ -187,7 +204,7 @@ def _farewell(work: WorkDir, first: Pack, second: Pack) -> None:
     say(f"  {first.folder / 'report.html'}   the run that missed")
     say(f"  {second.folder / 'report.html'}   the run that closed the action")
     say("Go on by hand:")
-    say("  make demo-serve                    the S3 server, until Ctrl-C; then in another terminal")
+    say("  make demo-serve                    its servers, until Ctrl-C; then in another terminal")
     say(f"  cd {_shown(work.root)} && {_command()} run          (or: plan, actions, verify latest, ...)")
 
 

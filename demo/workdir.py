@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import json
 import os
 import re
@@ -11,10 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 MARK = ".drtests-demo.json"
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-_ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
+_PORT = re.compile(r"(?:127\.0\.0\.1:|\bport: )(\d+)")
+_STAGED = "/srv/drtests-staging"
+"""The path and the user that the example declares for the host it recovers on; here they are others."""
+_USER = "user: recovery"
 
 
 class DemoError(Exception):
@@ -52,6 +59,12 @@ class WorkDir:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    @property
+    def servers(self) -> Path:
+        """What servers keep that run as another user: not every user may enter the folder the demo is in."""
+        where = f"{os.geteuid()}-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
+        return Path("/var/tmp") / f"drtests-demo-{where}"  # noqa: S108 - made below, and refused when not ours
+
     def s3_address(self) -> str:
         """`host:port` as the copied estate.yaml declares it."""
         found = re.search(r"s3:http://(127\.0\.0\.1:\d+)/", (self.root / "targets" / "estate.yaml").read_text())
@@ -82,7 +95,34 @@ def create(root: Path) -> WorkDir:
     # A project of its own: the settings of the checkout around it are not for these tests.
     (root / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
     _use_free_ports(root / "targets")
+    estate = root / "targets" / "estate.yaml"
+    here = (
+        estate.read_text().replace(_STAGED, str(work.servers / "dr-host")).replace(_USER, f"user: {getpass.getuser()}")
+    )
+    estate.write_text(here)
     return work
+
+
+def make_servers_folder(path: Path) -> None:
+    """An empty folder of our own in a place where everybody may write. Raises DemoError when it is somebody else's."""
+    try:
+        path.mkdir(mode=0o755)
+    except FileExistsError:
+        seen = path.lstat()
+        if path.is_symlink() or not path.is_dir() or seen.st_uid != os.geteuid():
+            raise DemoError(f"{path} is there already, and not of this user; remove it") from None
+        shutil.rmtree(path)
+        path.mkdir(mode=0o755)
+    path.chmod(0o755)
+
+
+def declared_port(work: WorkDir, name: str) -> int:
+    """The port that the copied estate.yaml declares for the host or the database of that id."""
+    estate = yaml.safe_load((work.root / "targets" / "estate.yaml").read_text())
+    for declared in (*estate["hosts"], *estate["databases"]):
+        if declared["id"] == name:
+            return int(declared.get("ssh", declared)["port"])
+    raise DemoError(f"{work.root}/targets/estate.yaml declares no {name}; run `make demo` again")
 
 
 def existing(root: Path) -> WorkDir:
@@ -96,7 +136,7 @@ def existing(root: Path) -> WorkDir:
 def _use_free_ports(targets: Path) -> None:
     """Puts a free port in the place of each declared one that is taken."""
     files = [path for path in sorted(targets.rglob("*")) if path.suffix in (".yaml", ".py")]
-    declared = {port for file in files for port in _ADDRESS.findall(file.read_text())}
+    declared = {port for file in files for port in _PORT.findall(file.read_text())}
     changes: dict[str, str] = {}
     for port in sorted(declared):
         if not _is_free(int(port)):
