@@ -81,11 +81,11 @@ class Sshd:
 
     def context(self, mark: str = "", others: Sequence[Host] = (), name: str = "far", **changed: Any) -> HostContext:
         host = Host(id=name, type="ssh", ssh=self.ssh(**changed))
-        return HostContext(host, mark, self.folder, {one.id: one for one in (host, *others)})
+        return HostContext(host, mark, Path("/"), {one.id: one for one in (host, *others)})
 
     def logins(self) -> int:
         """How often somebody was let in so far."""
-        return self.log.read_text(errors="replace").count("Accepted ")
+        return self.log.read_text(errors="replace").count("Accepted publickey ")
 
     def start(self) -> None:
         config = self.folder / "sshd_config"

@@ -6,7 +6,8 @@ import logging
 import shlex
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def connect(wanted: Wanted, opener: Opener) -> paramiko.Transport:
         _prefer(transport, known)
         try:
             transport.start_client(timeout=wanted.timeout)
+            # It does not say when the time was over before that.
+            transport.get_remote_server_key()
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise _unreachable(wanted, _said(error)) from None
         _make_sure(wanted, transport, known, file)
@@ -187,7 +190,14 @@ def _make_sure(wanted: Wanted, transport: paramiko.Transport, known: Known, file
 
 
 def _log_in(wanted: Wanted, transport: paramiko.Transport) -> None:
-    keys = [_key(wanted)] if wanted.ssh.key is not None else _agent_keys(wanted)
+    if wanted.ssh.key is not None:
+        _log_in_with(wanted, transport, [_key(wanted)])
+        return
+    with _agent_keys(wanted) as keys:
+        _log_in_with(wanted, transport, keys)
+
+
+def _log_in_with(wanted: Wanted, transport: paramiko.Transport, keys: Sequence[paramiko.PKey]) -> None:
     said = ""
     for key in keys:
         try:
@@ -214,23 +224,28 @@ def _log_in(wanted: Wanted, transport: paramiko.Transport) -> None:
     )
 
 
-def _agent_keys(wanted: Wanted) -> Sequence[paramiko.PKey]:
+@contextmanager
+def _agent_keys(wanted: Wanted) -> Iterator[Sequence[paramiko.PKey]]:
+    """They sign by asking ssh-agent, so they are good as long as it is connected."""
     try:
-        # It keeps the connection to ssh-agent open as long as its keys are used.
-        keys: Sequence[paramiko.PKey] = paramiko.Agent().get_keys()
+        agent = paramiko.Agent()
     except (OSError, paramiko.SSHException) as error:
         raise HostError(
             f"ssh-agent does not give its keys: {_said(error)}",
             where=wanted.where,
             mend="declare `key`, or see `ssh-add -l`",
         ) from None
-    if not keys:
-        raise HostError(
-            "no key is declared, and ssh-agent has none",
-            where=wanted.where,
-            mend="declare `key` (a file, chmod 600), or load one with `ssh-add` where drtests runs (SSH_AUTH_SOCK)",
-        )
-    return keys
+    try:
+        keys: Sequence[paramiko.PKey] = agent.get_keys()
+        if not keys:
+            raise HostError(
+                "no key is declared, and ssh-agent has none",
+                where=wanted.where,
+                mend="declare `key` (a file, chmod 600), or load one with `ssh-add` where drtests runs (SSH_AUTH_SOCK)",
+            )
+        yield keys
+    finally:
+        agent.close()
 
 
 def _key(wanted: Wanted) -> paramiko.PKey:
