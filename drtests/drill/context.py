@@ -17,7 +17,7 @@ from drtests.model.words import did_you_mean
 from drtests.protocols.clock import Clock
 from drtests.protocols.engine import Engine, EngineContext
 from drtests.protocols.host import Host
-from drtests.protocols.store import Store, StoreContext
+from drtests.protocols.store import Store, StoreContext, Usage
 from drtests.secrets import resolve
 
 
@@ -65,7 +65,9 @@ class OpenedEngine:
     store: Store | None = None
 
 
-def engine_on(project: Project, repository: Repository, host: Host, cache: str | None) -> OpenedEngine:
+def engine_on(
+    project: Project, repository: Repository, host: Host, cache: str | None, usage: dict[str, Usage] | None = None
+) -> OpenedEngine:
     """Opens a repository, from a host. Raises SecretError."""
     adapter = registry.engine(repository.engine)
     environment: dict[str, str] = {}
@@ -81,15 +83,20 @@ def engine_on(project: Project, repository: Repository, host: Host, cache: str |
             secrets.append(environment[name])
     store = None
     if repository.store is not None:
-        store, keys = open_store(project, repository.store, writer=False)
+        store, keys = open_store(project, repository.store, writer=False, usage=usage)
         secrets += keys
     location = repository.location if repository.folder is None else str(project.path(repository.folder))
     built: Engine = adapter(EngineContext(repository, location, host, environment, cache, store))
     return OpenedEngine(built, tuple(secrets), store)
 
 
-def open_store(project: Project, store_id: str, *, writer: bool) -> tuple[Store, list[str]]:
-    """A declared bucket, and the secrets that open it. Raises SecretError, UsageError."""
+def open_store(
+    project: Project, store_id: str, *, writer: bool, usage: dict[str, Usage] | None = None
+) -> tuple[Store, list[str]]:
+    """A declared bucket, and the secrets that open it. Raises SecretError, UsageError.
+
+    `usage` is kept by store: all that share it share the budget.
+    """
     declared = next((one for one in project.estate.stores if one.id == store_id), None)
     if declared is None:
         known = [one.id for one in project.estate.stores]
@@ -102,6 +109,7 @@ def open_store(project: Project, store_id: str, *, writer: bool) -> tuple[Store,
         )
     references = keys.model_dump(exclude_none=True)
     credentials = {name: resolve(reference, root=project.root) for name, reference in references.items()}
-    context = StoreContext(declared, "writer" if writer else "reader", credentials)
+    counted = Usage() if usage is None else usage.setdefault(store_id, Usage())
+    context = StoreContext(declared, "writer" if writer else "reader", credentials, counted)
     made: Store = registry.store(declared.type)(context)
     return made, list(credentials.values())

@@ -18,7 +18,7 @@ from drtests.model.words import did_you_mean
 from drtests.protocols.database import Live, LiveContext
 from drtests.protocols.engine import Engine
 from drtests.protocols.host import Host
-from drtests.protocols.store import Store
+from drtests.protocols.store import Store, Usage
 from drtests.secrets import resolve
 
 _Declared = TypeVar("_Declared", LiveDatabase, Repository)
@@ -33,7 +33,9 @@ class DrillReach:
         self._mark = mark
         self._hosts: dict[str | None, JournaledHost] = {}
         self.stores: list[Store] = []
-        """All that were opened, so that what they were asked can be counted."""
+        """All that were opened."""
+        self.usage: dict[str, Usage] = {}
+        """What was asked of each store by all of these together, by its id."""
 
     def host(self, host_id: str | None) -> JournaledHost:
         if host_id not in self._hosts:
@@ -58,14 +60,14 @@ class DrillReach:
 
     def engine_on(self, repository: Repository, host: Host, cache: str | None) -> Engine:
         """The repository's engine on a host of the drill's own choice, with a cache there."""
-        opened = engine_on(self._project, repository, host, cache)
+        opened = engine_on(self._project, repository, host, cache, self.usage)
         self._log.hide(opened.secrets)
         if opened.store is not None:
             self.stores.append(opened.store)
         return opened.engine
 
     def store(self, store_id: str, *, writer: bool = False) -> Store:
-        made, secrets = open_store(self._project, store_id, writer=writer)
+        made, secrets = open_store(self._project, store_id, writer=writer, usage=self.usage)
         self._log.hide(secrets)
         self.stores.append(made)
         return made

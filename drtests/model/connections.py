@@ -98,6 +98,32 @@ class Prices(Declaration):
     """The most that one drill may cost; it is stopped before it costs more."""
 
 
+class ProbeLock(Declaration):
+    """How the backup program locks what it writes, where the bucket does not do so by default."""
+
+    mode: Literal["governance", "compliance"]
+    retention: Duration
+    """Probe objects stay for as long."""
+
+
+class Demands(Declaration):
+    """What a bucket has to be, to be trusted with backups. That nobody else may read it is always demanded."""
+
+    versioning: Flag = True
+    lock: Literal["none", "governance", "compliance"] = "none"
+    """The weakest default retention that will do."""
+    retention: Duration | None = None
+    """The shortest default retention that will do."""
+    keep: Duration = timedelta(days=30)
+    """Lifecycle rules may delete nothing that is younger, nor versions sooner after they were replaced."""
+    encryption: Flag = False
+    """The store encrypts what it keeps."""
+    replication: Flag = False
+    """The store replicates the bucket to another one."""
+    locations: tuple[str, ...] = ()
+    """Regions or locations in which it may lie; any when empty."""
+
+
 class Store(Declaration):
     """A bucket of an object store, or a part of one."""
 
@@ -107,6 +133,8 @@ class Store(Declaration):
     endpoint: Annotated[str, AfterValidator(_plain_address)] | None = None
     """AWS itself when not given."""
     region: str = "us-east-1"
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Whether the bucket is named in the path or in the host's name; auto: in the path when there is an endpoint."""
     bucket: str = Field(min_length=3, max_length=63)
     prefix: str = ""
     """Only objects whose keys begin so."""
@@ -117,6 +145,11 @@ class Store(Declaration):
     only, which the drill writes itself."""
     probe_prefix: str = Field(default="drtests-probe/", min_length=3)
     """Below which probe objects are written; nothing else may be kept there."""
+    probe_lock: ProbeLock | None = None
+    attack_versioning: Flag = False
+    """The attack also suspends versioning, and enables it again at once. What the backups write in between has no
+    version of its own; leave it off unless that is certain not to matter."""
+    demands: Demands = Demands()
     site: Id | None = None
     provider: str | None = None
     """Who runs it, in a word: aws, nas, surf ..."""
