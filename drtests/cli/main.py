@@ -10,6 +10,7 @@ import click
 
 from drtests import __version__
 from drtests.cli.common import report_error
+from drtests.cli.kit import kit
 from drtests.cli.machine import doctor, gc, seal
 from drtests.cli.packs import actions, report, verify
 from drtests.cli.project import check, init, plan, schema
@@ -52,7 +53,7 @@ def completion(shell: str) -> None:
     click.echo(found(cli, {}, "drtests", "_DRTESTS_COMPLETE").source())
 
 
-for command in (init, check, plan, run, report, verify, actions, doctor, gc, seal, schema):
+for command in (init, check, plan, run, report, verify, actions, kit, doctor, gc, seal, schema):
     cli.add_command(command)
 
 

@@ -1,0 +1,80 @@
+"""The declared copies of the kit: where each is, and what is found there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from drtests.core.kit import CopySeen, age_of, production_sites
+from drtests.errors import DrtestsError
+from drtests.kit.contents import declarations_digest
+from drtests.kit.making import OpenHost
+from drtests.kit.places import Bucket, Folder
+from drtests.kit.reading import KitRead, read_kit
+from drtests.model.kit import KitCopy
+from drtests.model.project import Project
+from drtests.model.units import parse_instant
+from drtests.protocols.store import Store
+
+OpenStore = Callable[[str, bool], Store]
+"""By id; True for the writer's credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A declared copy that can be read. `site` is where it is, None when that is not declared."""
+
+    declared: KitCopy
+    place: Folder | Bucket
+    where: str
+    site: str | None
+
+
+def copies(project: Project, open_host: OpenHost, open_store: OpenStore) -> Iterator[Copy]:
+    """All that are declared. Nothing is opened before it is used."""
+    for declared in project.estate.kit.copies if project.estate.kit else ():
+        if declared.path is not None:
+            path = str(project.path(declared.path))
+            host = open_host(declared.host)
+            site = declared.site or project.host(declared.host).site
+            yield Copy(declared, Folder(host, path), f"{path} on host {host.id}", site)
+        else:
+            yield _in_store(project, declared, open_store)
+
+
+def _in_store(project: Project, declared: KitCopy, open_store: OpenStore) -> Copy:
+    name = declared.store or ""
+    site = declared.site or next((store.site for store in project.estate.stores if store.id == name), None)
+    place = Bucket(declared.key, lambda: open_store(name, False), lambda: open_store(name, True))
+    return Copy(declared, place, f"{declared.key}/ in store {name}", site)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A copy, what was read there, and what is to be judged of it."""
+
+    copy: Copy
+    read: KitRead
+    seen: CopySeen
+
+
+def look_at(project: Project, copy: Copy, now: datetime) -> Looked:
+    """Reads all of the copy. What keeps it from being read is told, not raised."""
+    offsite = None if copy.site is None else copy.site not in production_sites(project)
+    try:
+        found = read_kit(copy.place)
+    except DrtestsError as error:
+        told = CopySeen(copy.where, copy.site, offsite, unread=error.what, unreachable=not error.permanent)
+        return Looked(copy, KitRead(there=False), told)
+    made_at = found.manifest["made_at"] if found.manifest else None
+    try:
+        age = age_of(parse_instant(made_at), now) if made_at is not None else None
+    except ValueError:
+        age = None
+    same = found.manifest["declarations"] == declarations_digest(project) if found.manifest else None
+    return Looked(
+        copy,
+        found,
+        CopySeen(copy.where, copy.site, offsite, found.there, made_at, age, same, found.problems),
+    )
