@@ -19,6 +19,7 @@ from drtests.errors import HostError
 from drtests.model.base import Declaration
 from drtests.model.units import Duration, format_duration
 from drtests.model.verdict import Verdict
+from drtests.probes import Way
 from drtests.protocols.check import Judgement, Objective, Observation, Resources
 
 _LARGEST = 64 * 1024 * 1024
@@ -51,7 +52,7 @@ class HttpSpec(Declaration):
 
 
 class HttpCheck:
-    """One GET, past proxies; redirects are followed on the same host and port only."""
+    """One GET from the host that was restored to, past proxies; redirects are followed on the same host and port."""
 
     Spec: ClassVar[type[BaseModel]] = HttpSpec
 
@@ -73,7 +74,8 @@ class HttpCheck:
         status: int | None = None
         body = b""
         try:
-            status, body = _get(self._spec.url, deadline)
+            with Way(resources.host) as way:
+                status, body = _get(self._spec.url, deadline, way)
         except TimeoutError:
             problem = "no whole answer in time"
         except (ssl.SSLError, socket.gaierror) as error:
@@ -91,6 +93,9 @@ class HttpCheck:
             raise HostError(
                 f"cannot ask {self._spec.url}: {error.strerror}", mend="see this machine's network"
             ) from None
+        if status is None:
+            # Raises when the host itself is lost: then nothing was learned of the service.
+            resources.host.exists(resources.root)
         seen: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - started, 3), "problem": problem}
         if status is not None:
             seen |= {"body_bytes": len(body), "body_sha256": hashlib.sha256(body).hexdigest(), "body_found": None}
@@ -116,11 +121,11 @@ class HttpCheck:
         return Judgement(Verdict.MET, f"status {status} in {seconds:.2f} s")
 
 
-def _get(url: str, deadline: float) -> tuple[int, bytes]:
+def _get(url: str, deadline: float, way: Way) -> tuple[int, bytes]:
     first = urlsplit(url)
     for _ in range(_REDIRECTS + 1):
         parts = urlsplit(url)
-        status, body, location = _once(parts, deadline)
+        status, body, location = _once(parts, deadline, way)
         target = urljoin(url, location) if location and 300 <= status < 400 else ""
         if not target or urlsplit(target)[:2] != first[:2]:
             return status, body
@@ -128,10 +133,9 @@ def _get(url: str, deadline: float) -> tuple[int, bytes]:
     return status, body
 
 
-def _once(parts: SplitResult, deadline: float) -> tuple[int, bytes, str]:
-    connection: http.client.HTTPConnection
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_left(deadline))
+def _once(parts: SplitResult, deadline: float, way: Way) -> tuple[int, bytes, str]:
+    made = way.encrypted if parts.scheme == "https" else way.plain
+    connection = made(parts.hostname or "", parts.port, _left(deadline))
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers={"User-Agent": "drtests", "Connection": "close"})

@@ -65,23 +65,23 @@ def run_steps(
             service = host.start(step.run, env=environment, cwd=cwd, log=f"{slot.logs}/{number}.log")
             services.running.append((step.name, service))
             if step.ready:
-                _wait(step, step.ready, service, log)
+                _wait(step, step.ready, service, host, log)
         else:
             result = host.run(step.run, timeout=step.timeout.total_seconds(), env=environment, cwd=cwd)
             if result.exit_code != 0:
                 raise _failed(step, f"exit code {result.exit_code}: {_tail(result.stderr or result.stdout)}")
 
 
-def _wait(step: Step, ready: Ready, service: Service, log: DrillLog) -> None:
+def _wait(step: Step, ready: Ready, service: Service, host: Host, log: DrillLog) -> None:
     clock = log.clock
     deadline = clock.monotonic() + ready.within.total_seconds()
     while True:
         code = service.exit_code()
         if code is not None:
             raise _failed(step, f"it ended with exit code {code} before it was ready: {_tail(service.output())}")
-        if ready.http is not None and answers(ready.http, timeout=2.0):
+        if ready.http is not None and answers(ready.http, 2.0, host):
             return
-        if ready.tcp is not None and listens(ready.tcp, timeout=2.0):
+        if ready.tcp is not None and listens(ready.tcp, 2.0, host):
             return
         if clock.monotonic() >= deadline:
             target = ready.http or ready.tcp

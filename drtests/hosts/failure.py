@@ -10,6 +10,7 @@ FAILED = "failed"
 MISSING = "missing"
 TIMEOUT = "timeout"
 BUSY = "busy"
+REFUSED = "refused"
 
 
 class Failure(Exception):

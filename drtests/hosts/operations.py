@@ -19,7 +19,7 @@ from typing import Any
 from drtests.hosts import machine
 from drtests.hosts.children import Left
 from drtests.hosts.digests import Digester, python
-from drtests.hosts.failure import BUSY, Failure
+from drtests.hosts.failure import BUSY, FAILED, REFUSED, Failure
 from drtests.hosts.frames import PIECE, Window
 from drtests.hosts.processes import MARK, signal_group, sweep_marked
 
@@ -235,7 +235,9 @@ class Operations:
         try:
             connection = socket.create_connection((address, port), timeout)
         except OSError as error:
-            raise Failure(f"cannot connect to {address}:{port}: {error.strerror or error}") from None
+            barred = not isinstance(error, (ConnectionError, socket.timeout))
+            what = f"cannot connect to {address}:{port} from there: {error.strerror or error}"
+            raise Failure(what, "see the host's network and names", FAILED if barred else REFUSED) from None
         with connection:
             connection.settimeout(None)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from drtests.errors import HostError
-from drtests.hosts.failure import Failure
+from drtests.hosts.failure import REFUSED, Failure
 from drtests.hosts.frames import PIECE
 from drtests.hosts.ssh.link import Asked, Link
+from drtests.hosts.told import as_told
 
 _CONNECT = 10.0
 _IDLE = 24 * 3600.0
@@ -22,9 +23,13 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 @contextmanager
-def forwarded(link: Callable[[], Link], address: str, port: int) -> Iterator[tuple[str, int]]:
+def forwarded(link: Callable[[], Link], host: str, address: str, port: int) -> Iterator[tuple[str, int]]:
     """Address and port here. Nothing listens on it when nothing does there at this moment."""
-    first = _connected(link(), address, port)
+    over = link()
+    try:
+        first = _connected(over, address, port)
+    except Failure as failure:
+        raise as_told(failure, host) from None
     listener = socket.socket()
     try:
         listener.bind(("127.0.0.1", 0))
@@ -33,25 +38,27 @@ def forwarded(link: Callable[[], Link], address: str, port: int) -> Iterator[tup
             # The port is ours and refuses, as the far one does.
             yield here
             return
-        serving = _Serving(listener, first, lambda: _connected(link(), address, port))
+        serving = _Serving(listener, first, lambda: _connected(over, address, port))
         try:
             yield here
         finally:
             serving.close()
+        if over.lost:
+            # What was seen through it, or not seen, was the connection's doing.
+            raise over.unreachable()
     finally:
         listener.close()
 
 
 def _connected(link: Link, address: str, port: int) -> Asked | None:
-    """A connection on the host's side; None when it is refused there."""
+    """A connection on the host's side; None when it is refused there. Raises Failure, HostError."""
     asked = link.ask("connect", address=address, port=port, timeout=_CONNECT)
     try:
         asked.part(_CONNECT + _CONNECT)
-    except Failure:
+    except BaseException as error:
         asked.close()
-        return None
-    except BaseException:
-        asked.close()
+        if isinstance(error, Failure) and error.kind == REFUSED:
+            return None
         raise
     return asked
 
@@ -96,7 +103,7 @@ class _Serving:
         with connection:
             try:
                 asked = self._taken()
-            except HostError:
+            except (HostError, Failure):
                 asked = None
             if asked is None:
                 # A reset is the nearest to being refused that is left once a connection was accepted.

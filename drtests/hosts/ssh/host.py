@@ -159,7 +159,7 @@ class SshHost:
             asked.close()
 
     def forward(self, address: str, port: int) -> AbstractContextManager[tuple[str, int]]:
-        return forwarded(self._link, address, port)
+        return forwarded(self._link, self._id, address, port)
 
     def _hashed(self, asked: Asked, root: str, paths: Iterator[str]) -> Iterator[tuple[str, str]]:
         """A bounded number of batches is under way; more is asked for as answers come."""
