@@ -1,109 +1,131 @@
-"""Reading a restored SQLite file without leaving a trace in the restored tree."""
+"""Reading a restored SQLite file without leaving a trace in the restored tree, wherever that is.
+
+On another machine its own Python reads it, so that the data stays there.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sqlite3
-import tempfile
+import json
+import os.path
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
+from drtests.checks import sqlite_reader
 from drtests.checks.places import place
-from drtests.errors import CommandTimeout, HostError
+from drtests.checks.sqlite_reader import Trouble, readable, reading, rows_of, scalar_of
+from drtests.errors import CommandNotFound, CommandTimeout, DrtestsError, HostError
 from drtests.protocols.check import Resources
+from drtests.protocols.host import Host
 
-_STEPS = 10_000
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_MARGIN = 10.0
+"""Seconds to start a Python and to answer."""
 
 
 class Unusable(Exception):
     """The restored copy lacks the database, or holds it damaged: a miss, not an error. Says why."""
 
 
+class Reading(Protocol):
+    """A database that can be asked."""
+
+    def rows(self, statement: str, most: int) -> Sequence[Sequence[Any]]:
+        """The first `most` rows that a statement gives."""
+
+
 @contextmanager
-def opened(resources: Resources, path: str, timeout: float) -> Iterator[sqlite3.Connection]:
+def opened(resources: Resources, path: str, timeout: float) -> Iterator[Reading]:
     """The database, read-only; what runs longer than `timeout` seconds in all is interrupted.
 
-    Raises Unusable, HostError (not a local host), CommandTimeout.
+    On another machine an answer may hold 900 kB. Raises Unusable, HostError, CommandTimeout.
     """
-    local = resources.host.local_path(place(resources, path))
-    if local is None:
-        raise HostError(
-            f"host {resources.host.id} is not this machine, so its SQLite file {path} cannot be opened here",
-            mend="restore into staging on the machine that runs drtests, or use a `command` check with sqlite3",
-        )
-    if not local.exists():
-        raise Unusable(f"{path} is not in the restored copy")
-    if not local.is_file():
-        raise Unusable(f"{path} is not a file")
-    if not local.stat().st_size:
-        raise Unusable(f"{path} is an empty file")
-    deadline = time.monotonic() + timeout
-    with _readable(local, resources.root) as uri:
-        try:
-            connection = sqlite3.connect(uri, uri=True, timeout=min(timeout, 10.0), isolation_level=None)
-        except sqlite3.Error as error:
-            raise HostError(f"cannot open {path}: {error}") from None
-        try:
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
-            connection.execute("PRAGMA query_only = 1")
-            connection.set_authorizer(_no_other_file)
-            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise Unusable(f"{path} holds no tables")
-            yield connection
-        except sqlite3.Error as error:
-            raise _explained(error, path, timeout) from None
-        finally:
-            connection.close()
+    host = resources.host
+    at = place(resources, path)
+    # Copies lie beside the restored tree, in the drill's own folder.
+    parent = os.path.dirname(host.resolve(resources.root))
+    try:
+        if host.local_path(at) is None:
+            with _far(host, at, parent, timeout) as far:
+                yield far
+        else:
+            with readable(at, parent) as uri, reading(uri, timeout) as connection:
+                yield _Here(connection)
+    except Trouble as trouble:
+        raise _explained(trouble, path, timeout) from None
 
 
-def _no_other_file(action: int, *_told: object) -> int:
-    """ATTACH, and VACUUM INTO with it, would make files wherever they like, although the database is only read."""
-    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
+class _Here:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def rows(self, statement: str, most: int) -> Sequence[Sequence[Any]]:
+        return rows_of(self._connection, statement, most)
 
 
-def _explained(error: sqlite3.Error, path: str, timeout: float) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGED:
-        return Unusable(f"{path} is damaged: {error}")
-    if code == sqlite3.SQLITE_INTERRUPT:
-        return CommandTimeout(f"reading {path} took longer than {timeout:g} s", mend="declare a longer `timeout`")
-    if code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column")):
-        return Unusable(f"{path}: {error}")
-    return HostError(f"cannot read {path}: {error}", mend="try the query by hand on a restored copy")
+class _There:
+    """Every question is a program that runs on the host."""
+
+    def __init__(self, host: Host, uri: str, timeout: float) -> None:
+        self._host = host
+        self._uri = uri
+        self._deadline = time.monotonic() + timeout
+
+    def rows(self, statement: str, most: int) -> Sequence[Sequence[Any]]:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise Trouble(sqlite_reader.LATE, "interrupted")
+        given = {"uri": self._uri, "statement": statement, "most": most, "seconds": left}
+        found = _asked(self._host, "ask", given, left)
+        return [[scalar_of(value) for value in row] for row in found]
 
 
 @contextmanager
-def _readable(local: Path, root: str) -> Iterator[str]:
-    """A URI that SQLite can read without writing beside the restored file.
+def _far(host: Host, path: str, parent: str, timeout: float) -> Iterator[Reading]:
+    uri, folder = _asked(host, "prepare", {"path": path, "parent": parent}, timeout)
+    try:
+        yield _There(host, uri, timeout)
+    finally:
+        if folder:
+            host.remove_tree(folder)
 
-    With a write-ahead log or a hot journal SQLite has to recover first, which writes:
-    that is done on a copy next to the restored tree. A file in WAL mode without its log is
-    opened `immutable`, since SQLite would create one.
-    """
-    companions = [Path(f"{local}{suffix}") for suffix in ("-wal", "-journal")]
-    companions = [path for path in companions if path.is_file() and path.stat().st_size]
-    if companions:
-        parent = os.path.dirname(os.path.realpath(root))
-        with tempfile.TemporaryDirectory(
-            prefix=".drtests-sqlite-", dir=parent if os.access(parent, os.W_OK | os.X_OK) else None
-        ) as directory:
-            copy = Path(directory, "copy.db")
-            try:
-                shutil.copyfile(local, copy)
-                for path in companions:
-                    shutil.copyfile(path, Path(f"{copy}{path.name[len(local.name) :]}"))
-            except OSError as error:
-                raise HostError(
-                    f"cannot copy {local.name} to read it: {error.strerror}", mend="make room in staging"
-                ) from None
-            # Read and write: the recovery happens here.
-            yield f"{copy.as_uri()}?mode=rw"
-        return
-    with local.open("rb") as file:
-        head = file.read(20)
-    write_ahead = head[18:20] == b"\x02\x02"
-    yield f"{local.as_uri()}?mode=ro" + ("&immutable=1" if write_ahead else "")
+
+def _asked(host: Host, task: str, given: Mapping[str, Any], timeout: float) -> Any:
+    program = Path(sqlite_reader.__file__).read_text(encoding="utf-8")
+    program += f"\nmain({task!r}, **json.loads({json.dumps(given)!r}))\n"
+    try:
+        result = host.run(["python3", "-I", "-"], timeout=timeout + _MARGIN, stdin=program.encode())
+    except CommandNotFound as error:
+        raise HostError(
+            f"SQLite files are read by the host's own Python: {error.what}",
+            where=f"host {host.id}",
+            mend="install Python 3.7 or newer there, as python3",
+        ) from None
+    try:
+        told = json.loads(result.stdout)
+    except ValueError:
+        why = (result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"])[-1][:300]
+        raise HostError(
+            f"the host's python3 cannot read SQLite files: {why}",
+            where=f"host {host.id}",
+            mend="install Python 3.7 or newer there, with its sqlite3 module",
+        ) from None
+    if "trouble" in told:
+        raise Trouble(told["trouble"], told["what"])
+    return told["done"]
+
+
+def _explained(trouble: Trouble, path: str, timeout: float) -> Exception:
+    explained: Exception | DrtestsError
+    if trouble.kind == sqlite_reader.ABSENT:
+        explained = Unusable(f"{path} {trouble.what}")
+    elif trouble.kind == sqlite_reader.DAMAGED:
+        explained = Unusable(f"{path} is damaged: {trouble.what}")
+    elif trouble.kind == sqlite_reader.NOTHING:
+        explained = Unusable(f"{path}: {trouble.what}")
+    elif trouble.kind == sqlite_reader.LATE:
+        explained = CommandTimeout(f"reading {path} took longer than {timeout:g} s", mend="declare a longer `timeout`")
+    else:
+        explained = HostError(f"cannot read {path}: {trouble.what}", mend="try the query by hand on a restored copy")
+    return explained

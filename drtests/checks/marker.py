@@ -119,11 +119,11 @@ class MarkerCheck:
             return self._row(self._spec.sql, resources)
         if self._spec.sqlite is not None:
             source = self._spec.sqlite
-            with opened(resources, source.path, source.timeout.total_seconds()) as connection:
-                row = connection.execute(source.query).fetchone()
-            if row is None or row[0] is None:
+            with opened(resources, source.path, source.timeout.total_seconds()) as database:
+                value = first(database.rows(source.query, 1))
+            if value is None:
                 raise Unusable(f"{source.path} holds no marker")
-            return self._time(row[0], source.path)
+            return self._time(value, source.path)
         if self._spec.file is not None:
             path = self._spec.file.path
             at = place(resources, path)

@@ -44,7 +44,10 @@ class SqliteSpec(Declaration):
 
 
 class SqliteCheck:
-    """Opens the restored file read-only; the restored tree is not written to."""
+    """Opens the restored file read-only; the restored tree is not written to.
+
+    On a host that is reached over SSH its own Python opens it.
+    """
 
     Spec: ClassVar[type[BaseModel]] = SqliteSpec
 
@@ -63,15 +66,15 @@ class SqliteCheck:
         spec = self._spec
         seen: dict[str, Any] = {"unusable": "", "integrity_problems": None, "rows": None, "number": None, "text": None}
         try:
-            with opened(resources, spec.path, spec.timeout.total_seconds()) as connection:
+            with opened(resources, spec.path, spec.timeout.total_seconds()) as database:
                 if spec.integrity:
-                    answer = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_PROBLEMS})")]
+                    answer = [row[0] for row in database.rows(f"PRAGMA integrity_check({_PROBLEMS})", _PROBLEMS)]
                     seen["integrity_problems"] = 0 if answer == ["ok"] else len(answer)
                 if spec.query is not None:
-                    row = connection.execute(spec.query).fetchone()
-                    seen["rows"] = 0 if row is None else 1
-                    if row is not None:
-                        seen |= as_seen(row[0], spec, spec.path)
+                    rows = database.rows(spec.query, 1)
+                    seen["rows"] = len(rows)
+                    if rows:
+                        seen |= as_seen(rows[0][0], spec, spec.path)
         except Unusable as reason:
             seen["unusable"] = str(reason)
         return seen

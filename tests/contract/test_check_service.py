@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from drtests.checks.command import CommandCheck
 from drtests.checks.http import HttpCheck
 from drtests.checks.sqlite import SqliteCheck
+from drtests.errors import HostError
 from drtests.hosts.local import LocalHost
 from drtests.model.estate import Host as Declaration
 from drtests.model.verdict import Verdict
@@ -227,7 +228,7 @@ _FOREVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELE
 
 class TestSqlite(CheckContract):
     check = SqliteCheck
-    cases = (
+    cases: tuple[Case, ...] = (
         Case("sound", {"path": "app.db"}, MET, _database),
         Case("in write-ahead mode", {"path": "app.db"}, MET, lambda root: _database(root, wal=True)),
         Case("with its log", dict(_COUNT) | {"value": 100}, MET, _write_ahead),
@@ -286,17 +287,6 @@ class TestSqlite(CheckContract):
         {"path": "app.db", "integrity": False},
     )
 
-    def test_a_host_that_is_not_here(self, tmp_path: Path) -> None:
-        class Elsewhere(LocalHost):
-            def local_path(self, path: str) -> None:
-                return None
-
-        _database(tmp_path)
-        check = SqliteCheck(SqliteCheck.Spec.model_validate({"path": "app.db"}))  # type: ignore[arg-type]
-        resources = Resources(Elsewhere(Declaration(id="far")), str(tmp_path), SystemClock(), str(tmp_path))
-        with pytest.raises(Exception, match="not this machine"):
-            check.observe(resources)
-
     def test_nothing_is_left_beside_the_tree(self, host: LocalHost, tmp_path: Path) -> None:
         root = tmp_path / "restored"
         root.mkdir()
@@ -315,3 +305,45 @@ def test_judgement_of_a_foreign_observation_raises() -> None:
     for check, options in checks:
         with pytest.raises(KeyError):
             check(check.Spec.model_validate(options)).judge({}, Objective(MOMENT, None))
+
+
+class Elsewhere(LocalHost):
+    """Keeps its files to itself, as a host that is reached over SSH does."""
+
+    def local_path(self, path: str) -> None:
+        return None
+
+
+class TestSqliteElsewhere(TestSqlite):
+    """The host's own Python reads: nothing else is different."""
+
+    cases = (
+        *TestSqlite.cases,
+        Case(
+            "an answer that is too large",
+            {"path": "app.db", "query": "SELECT hex(zeroblob(500000))", "value": "x"},
+            None,
+            _database,
+            reason="larger than 900 kB",
+        ),
+        Case(
+            "bytes",
+            {"path": "app.db", "query": "SELECT x'00ff'", "value": "x"},
+            MISSED,
+            _database,
+            reason="another text",
+        ),
+    )
+
+    @pytest.fixture
+    def host(self) -> LocalHost:
+        return Elsewhere(Declaration(id="far"))
+
+    def test_no_python_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        _database(tmp_path)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        check = SqliteCheck(SqliteCheck.Spec.model_validate({"path": "app.db"}))  # type: ignore[arg-type]
+        resources = Resources(Elsewhere(Declaration(id="far")), str(tmp_path), SystemClock(), str(tmp_path))
+        with pytest.raises(HostError, match="own Python") as caught:
+            check.observe(resources)
+        assert "install Python" in caught.value.mend
