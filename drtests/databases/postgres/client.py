@@ -18,8 +18,9 @@ from drtests.databases.postgres.failures import failure
 from drtests.databases.postgres.programs import CLIENT_PACKAGE, Binaries, find
 from drtests.databases.serving import told_as_missing
 from drtests.errors import CommandTimeout, DatabaseError, DatabaseRefused, DatabaseUnreachable
+from drtests.model.connections import LiveDatabase
 from drtests.protocols.database import LiveContext, Rows
-from drtests.protocols.host import CommandResult
+from drtests.protocols.host import CommandResult, Host
 
 DEFAULT_PORT = 5432
 _CONNECT = 10.0
@@ -57,6 +58,15 @@ class Postgres:
     @property
     def id(self) -> str:
         return self._declared.id
+
+    @property
+    def declared(self) -> LiveDatabase:
+        return self._declared
+
+    @property
+    def host(self) -> Host:
+        """Where its client runs."""
+        return self._host
 
     @property
     def type(self) -> str:

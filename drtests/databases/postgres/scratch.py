@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from drtests.databases.postgres.client import DEFAULT_PORT, Postgres
 from drtests.databases.postgres.programs import SERVER_PACKAGE, Binaries
+from drtests.databases.postgres.startup import ended
 from drtests.databases.serving import (
     Deadline,
     ServerUser,
@@ -17,7 +18,7 @@ from drtests.databases.serving import (
     socket_folder,
     told_as_missing,
 )
-from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing, DatabaseUnreachable, DrtestsError
+from drtests.errors import DatabaseError, DatabaseUnreachable, DrtestsError
 from drtests.model.connections import LiveDatabase
 from drtests.protocols.database import LiveContext, ScratchPlace
 from drtests.protocols.host import Service
@@ -30,19 +31,12 @@ _OURS = frozenset(
     (
         "archive_command", "archive_library", "archive_mode", "config_file", "data_directory", "external_pid_file",
         "hba_file", "hot_standby", "ident_file", "include", "include_dir", "include_if_exists", "listen_addresses",
-        "log_destination", "logging_collector", "port", "primary_conninfo", "primary_slot_name", "promote_trigger_file",
-        "recovery_end_command", "restore_command", "archive_cleanup_command", "ssl", "synchronous_standby_names",
-        "unix_socket_directories",
+        "log_destination", "logging_collector", "max_logical_replication_workers", "port", "primary_conninfo",
+        "primary_slot_name", "promote_trigger_file", "restore_command", "archive_cleanup_command", "ssl",
+        "synchronous_standby_names", "unix_socket_directories", "wal_receiver_create_temp_slot",
     )
 )  # fmt: skip
 """Settings that are the drill's own, so that the server stays apart from all others."""
-_DAMAGE = re.compile(
-    r"invalid (?:page|checkpoint|primary checkpoint)|could not (?:locate|read) a valid checkpoint|checksum|corrupt"
-    r"|could not read (?:block|file)|invalid magic|is not a valid|incorrect checksum|unexpected data beyond EOF"
-    r"|requested WAL segment|could not open file .* No such file",
-    re.IGNORECASE,
-)
-_OTHER_RELEASE = re.compile(r"incompatible with (?:this version|server)|was initialized (?:by|with)", re.IGNORECASE)
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
@@ -88,7 +82,9 @@ class Starting:
         host = self.place.host
         argv = self.user.argv([self.binaries.path(name), *words])
         with told_as_missing(host, SERVER_PACKAGE):
-            result = host.run(argv, timeout=self.deadline.left(), cwd=self.place.folder, env={"LC_ALL": "C.UTF-8"})
+            result = host.run(
+                argv, timeout=self.deadline.left(), cwd=self.place.folder, env={"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+            )
         if result.exit_code:
             raise DatabaseError(
                 f"{name} failed: {last_words(result.stdout + result.stderr)}",
@@ -115,28 +111,7 @@ class Starting:
         host.write(f"{self.data}/postgresql.auto.conf", b"")
         hand_over(place, self.user, self.deadline)
         sockets = socket_folder(place, self.user, f".s.PGSQL.{port or DEFAULT_PORT}")
-        settings = {
-            "listen_addresses": "127.0.0.1" if port else "",
-            "port": str(port or DEFAULT_PORT),
-            "unix_socket_directories": sockets,
-            "unix_socket_permissions": "0700",
-            "hba_file": f"{place.folder}/pg_hba.conf",
-            "ident_file": "/dev/null",
-            "external_pid_file": "",
-            "archive_mode": "off",
-            "ssl": "off",
-            "shared_preload_libraries": "",
-            "log_destination": "stderr",
-            "logging_collector": "off",
-            "password_encryption": "scram-sha-256",
-            **(recovery or {}),
-            **self._settings,
-        }
-        lines = "".join(f"{name} = {quoted(value)}\n" for name, value in settings.items())
-        host.write(f"{place.folder}/postgresql.conf", lines.encode(), 0o644)
-        # Who gets to the socket is who runs the drill, or the server's own user.
-        rules = "local all all trust\n" + ("host all all 127.0.0.1/32 scram-sha-256\n" if port else "")
-        host.write(f"{place.folder}/pg_hba.conf", rules.encode(), 0o644)
+        self.configure(sockets, port, recovery or {})
         argv = [
             self.binaries.path("postgres"),
             "-D",
@@ -147,6 +122,33 @@ class Starting:
         made = ScratchPostgres(self, sockets, database, port, password)
         made.launch(self.user.argv(argv), {"LC_ALL": "C.UTF-8", **(environment or {})})
         return made
+
+    def configure(self, sockets: str, port: int | None, recovery: Mapping[str, str]) -> None:
+        """Writes all of the server's configuration; one that runs reads it when told to."""
+        settings = {
+            "listen_addresses": "127.0.0.1" if port else "",
+            "port": str(port or DEFAULT_PORT),
+            "unix_socket_directories": sockets,
+            "unix_socket_permissions": "0700",
+            "hba_file": f"{self.place.folder}/pg_hba.conf",
+            "ident_file": "/dev/null",
+            "external_pid_file": "",
+            "archive_mode": "off",
+            "ssl": "off",
+            "shared_preload_libraries": "",
+            # Subscriptions come back with the data; a worker of theirs would take changes out of production's slot.
+            "max_logical_replication_workers": "0",
+            "log_destination": "stderr",
+            "logging_collector": "off",
+            "password_encryption": "scram-sha-256",
+            **recovery,
+            **self._settings,
+        }
+        lines = "".join(f"{name} = {quoted(value)}\n" for name, value in settings.items())
+        self.place.host.write(f"{self.place.folder}/postgresql.conf", lines.encode(), 0o644)
+        # Who gets to the socket is who runs the drill, or the server's own user.
+        rules = "local all all trust\n" + ("host all all 127.0.0.1/32 scram-sha-256\n" if port else "")
+        self.place.host.write(f"{self.place.folder}/pg_hba.conf", rules.encode(), 0o644)
 
 
 class ScratchPostgres:
@@ -168,6 +170,8 @@ class ScratchPostgres:
         self._argv, self._environment = argv, environment
         place = self._place
         try:
+            # Words of an earlier start would be taken for those of this one.
+            place.host.remove_tree(self.log_file)
             with told_as_missing(place.host, SERVER_PACKAGE):
                 self._service = place.host.start(argv, cwd=place.folder, log=self.log_file, env=environment)
         except DrtestsError:
@@ -180,6 +184,11 @@ class ScratchPostgres:
             self._service.stop(30)
         self.launch(self._argv, self._environment)
         self.wait()
+
+    def configure(self, recovery: Mapping[str, str]) -> None:
+        """Lets it go on with these settings of recovery in place of those it has."""
+        self._starting.configure(self._sockets, self._port, recovery)
+        self.open("template1", writable=True).script("SELECT pg_reload_conf();")
 
     def open(self, database: str, *, writable: bool) -> Postgres:
         """A session in one of its databases, as its superuser."""
@@ -216,7 +225,7 @@ class ScratchPostgres:
         Raises DatabaseDamaged, DatabaseMissing (data of another release), DatabaseError.
         """
         clock, deadline = self._place.clock, self._starting.deadline
-        asked = self.open("postgres", writable=False)
+        asked = self.open("template1", writable=False)
         while True:
             self._alive()
             try:
@@ -231,25 +240,13 @@ class ScratchPostgres:
             role = self._starting.role.replace('"', '""')
             # Over standard input: it is in no list of processes.
             text = f"ALTER ROLE \"{role}\" PASSWORD '{self._password}';"
-            self.open("postgres", writable=True).script(text, deadline.left())
+            self.open("template1", writable=True).script(text, deadline.left())
 
     def _alive(self) -> None:
         told = self.died()
         if told is None:
             return
-        where, said = f"host {self._place.host.id}", f"the scratch server ends while it starts: {told}"
-        log = self.log()
-        if "recovery ended before configured recovery target" in log:
-            raise DatabaseError(
-                "the write-ahead log ends before the moment that was asked for",
-                where=where,
-                mend="ask for an earlier moment, or see why the archive of the log does not reach so far",
-            )
-        if _OTHER_RELEASE.search(log):
-            raise DatabaseMissing(said, where=where, mend="install the release of PostgreSQL the data is of, there")
-        if _DAMAGE.search(log):
-            raise DatabaseDamaged(said, where=where, mend="this backup does not start; look at the backup job")
-        raise DatabaseError(said, where=where, mend="see its words; `settings` can change how it starts")
+        raise ended(self.log(), told, f"host {self._place.host.id}")
 
     def integrity(self, timeout: float) -> Sequence[str]:
         end = self._place.clock.monotonic() + timeout
