@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from drtests.core.plan import INTEGRITY, RECOVERING, RECOVERY_POINTS, DrillPlan
+from drtests.core.offsite.rule import parts_clauses
+from drtests.core.plan import INTEGRITY, OFFSITE, RECOVERING, RECOVERY_POINTS, DrillPlan
 from drtests.core.trace import Trace
 from drtests.model.record import DataLoss, ManualTime, RecoveryTime
 from drtests.model.units import format_duration
@@ -49,11 +50,12 @@ def _recovery(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
     for name in PHASES:
         if complete and name not in done:
             yield Verdict.INCONCLUSIVE, f"the phase {name!r} did not complete"
-    yield from ((check.verdict, f"{check.title}: {check.reason}") for check in trace.checks)
+    checks = trace.own_checks
+    yield from ((check.verdict, f"{check.title}: {check.reason}") for check in checks)
     expected = trace.started.get("checks", 0)
-    if complete and (not trace.checks or len(trace.checks) < expected):
-        yield Verdict.INCONCLUSIVE, f"{len(trace.checks)} of {expected} checks were carried out"
-    if complete and not any(check.proves_data for check in trace.checks):
+    if complete and (not checks or len(checks) < expected):
+        yield Verdict.INCONCLUSIVE, f"{len(checks)} of {expected} checks were carried out"
+    if complete and not any(check.proves_data for check in checks):
         yield Verdict.INCONCLUSIVE, "no check looked at the data that came back"
     if not plan.rto and not plan.rpo:
         yield Verdict.INCONCLUSIVE, "there is no objective to hold it against"
@@ -162,10 +164,11 @@ def recovery_time(plan: DrillPlan, trace: Trace) -> RecoveryTime | None:
         return None
     manual = tuple(ManualTime(name=m["name"], seconds=m["seconds"]) for m in trace.started.get("manual", ()))
     declared = sum(m.seconds for m in manual)
+    checks = trace.own_checks
     recovered = (
-        trace.checks
-        and len(trace.checks) >= trace.started.get("checks", 0)
-        and all(check.verdict is Verdict.MET or check.data_loss_seconds is not None for check in trace.checks)
+        checks
+        and len(checks) >= trace.started.get("checks", 0)
+        and all(check.verdict is Verdict.MET or check.data_loss_seconds is not None for check in checks)
         and any(phase.name == "verify" and phase.outcome == "done" for phase in trace.phases)
     )
     measured = trace.last_met - trace.lock_wait if recovered and trace.last_met is not None else None
@@ -198,9 +201,16 @@ def data_loss(trace: Trace) -> DataLoss | None:
     )
 
 
+def _offsite(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
+    """A recovery with nothing but the offsite copy, and all that makes it one."""
+    yield from _recovery(plan, trace)
+    yield from parts_clauses(trace)
+
+
 RULES: Mapping[str, Callable[[DrillPlan, Trace], Iterator[Reason]]] = {
     **dict.fromkeys(RECOVERING, _recovery),
     RECOVERY_POINTS: _recovery_points,
     INTEGRITY: _integrity,
+    OFFSITE: _offsite,
 }
 """How a finished drill of each kind is judged. A rule yields every reason, and at least one."""

@@ -14,7 +14,10 @@ REPLICATION = "replication"
 FAILOVER = "failover"
 OFFSITE = "offsite"
 
-RECOVERING = (RESTORE, PYTHON, FAILOVER)
+PART = "offsite."
+"""Kinds of the parts of an offsite drill begin so; they are journaled as checks, beside those of the system."""
+
+RECOVERING = (RESTORE, PYTHON, FAILOVER, OFFSITE)
 """Kinds that bring a system back, and so have a recovery time."""
 
 TEST_TYPES: Mapping[str, str] = {

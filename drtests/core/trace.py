@@ -8,6 +8,7 @@ from typing import Any
 
 from drtests.core import events as e
 from drtests.core.events import Event
+from drtests.core.plan import PART
 from drtests.model.record import CheckRecord, CommandRecord, Measure, Phase, Problem, RecordPoint
 from drtests.model.verdict import Verdict
 
@@ -31,6 +32,11 @@ class Trace:
     point: RecordPoint | None = None
     history: Mapping[str, Any] | None = None
     proved: float | None = None
+
+    @property
+    def own_checks(self) -> list[CheckRecord]:
+        """Those of the system, without the parts of an offsite drill."""
+        return [check for check in self.checks if not check.kind.startswith(PART)]
 
 
 def gather(events: Iterable[Event]) -> Trace:
@@ -58,7 +64,8 @@ def gather(events: Iterable[Event]) -> Trace:
         elif event.type == e.CHECK_JUDGED:
             check = CheckRecord.model_validate(data)
             trace.checks.append(check)
-            if check.verdict is Verdict.MET or check.data_loss_seconds is not None:
+            part = check.kind.startswith(PART)
+            if not part and (check.verdict is Verdict.MET or check.data_loss_seconds is not None):
                 trace.last_met = event.t - start
             if check.data_loss_seconds is not None:
                 trace.proved = max(trace.proved or 0.0, check.data_loss_seconds)
