@@ -55,8 +55,10 @@ def _precious(all_: Declared, estate: Estate) -> Places:
             found[where] = f"production data of system {name!r}"
     for repository in estate.repositories:
         if repository.folder is not None:
-            # Without a host it is opened on the host of whatever staging it is restored to.
-            host = estate.machine(repository.host) if repository.host else _EVERYWHERE
+            # Without a host it is opened on the host of whatever staging it is restored to; but a relative path
+            # means the project's root.
+            anywhere = repository.host is None and repository.folder.startswith("/")
+            host = _EVERYWHERE if anywhere else estate.machine(repository.host)
             found[host, _absolute(all_.root, repository.folder)] = f"repository {repository.id!r}"
     return found
 

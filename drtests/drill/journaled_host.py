@@ -9,7 +9,7 @@ from typing import Any
 
 from drtests.core import events as e
 from drtests.drill.log import DrillLog
-from drtests.errors import DrtestsError
+from drtests.errors import DrtestsError, HostUnreachable
 from drtests.protocols.host import CommandResult, FileFact, Host, LineSink, Service
 
 _TAIL = 2000
@@ -136,8 +136,13 @@ class _JournaledService:
         return self._service.output(limit)
 
     def stop(self, timeout: float) -> None:
-        died = self._service.exit_code()
+        try:
+            died = self._service.exit_code()
+            output = self._service.output(_TAIL) if died else ""
+        except HostUnreachable as error:
+            # Lost with its host; stopping it makes sure of its end nevertheless.
+            output = error.what
         self._service.stop(timeout)
         if not self._told:
             self._told = True
-            self._ended(self._service.exit_code(), self._service.output(_TAIL) if died else "")
+            self._ended(self._service.exit_code(), output)

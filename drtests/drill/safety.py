@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from drtests.errors import SafetyError
 from drtests.model.estate import Staging
 from drtests.model.project import Project
 from drtests.protocols.host import Host
+
+_LOCAL = "local"
+_BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 def refuse_unsafe(project: Project, staging: Staging, host: Host) -> str:
@@ -24,9 +27,12 @@ def refuse_unsafe(project: Project, staging: Staging, host: Host) -> str:
             where=where,
             mend="only if nothing in it is ever missed, declare `disposable: true` in targets/estate.yaml",
         )
-    if real == "/" or PurePosixPath(real) in PurePosixPath(host.resolve(str(project.root))).parents:
+    if real == "/":
+        raise SafetyError("the staging is the whole machine", where=where, mend="use a folder of its own")
+    machines = _machines(project, staging, host)
+    if _LOCAL in machines and PurePosixPath(real) in PurePosixPath(host.resolve(str(project.root))).parents:
         raise SafetyError("the staging contains the project itself", where=where, mend="use a folder of its own")
-    for label, path in _precious(project, staging):
+    for label, path in _precious(project, machines):
         other = host.resolve(path)
         if _overlap(real, other):
             raise SafetyError(
@@ -37,21 +43,37 @@ def refuse_unsafe(project: Project, staging: Staging, host: Host) -> str:
     return real
 
 
-def _precious(project: Project, staging: Staging) -> list[tuple[str, str]]:
+def _machines(project: Project, staging: Staging, host: Host) -> set[str]:
+    """Which machines the staging's host is. One that is reached over SSH may be this one, by another name."""
     here = project.estate.machine(staging.host)
+    return {here, _LOCAL} if here == _LOCAL or _is_this(host) else {here}
+
+
+def _is_this(host: Host) -> bool:
+    """Whether it runs the very kernel that drtests runs on: so do containers, which then count as this machine."""
+    try:
+        own = Path(_BOOT).read_bytes()
+    except OSError:
+        return False
+    return host.exists(_BOOT) and host.read(_BOOT, 100) == own
+
+
+def _precious(project: Project, machines: set[str]) -> list[tuple[str, str]]:
+    machine = project.estate.machine
     found = [
         (f"production data of system {name!r}", str(project.path(source.path)))
         for name, system in project.systems.items()
         for source in system.sources
-        if project.estate.machine(source.host) == here
+        if machine(source.host) in machines
     ]
     # Without a host of its own, a repository is opened on the host of whatever staging it is restored to.
     found += [
         (f"repository {repository.id!r}", str(project.path(repository.folder)))
         for repository in project.estate.repositories
-        if repository.folder is not None and (not repository.host or project.estate.machine(repository.host) == here)
+        if repository.folder is not None
+        and (machine(repository.host) in machines or (not repository.host and repository.folder.startswith("/")))
     ]
-    return [*found, ("the declarations", str(project.root / "targets"))]
+    return [*found, ("the declarations", str(project.root / "targets"))] if _LOCAL in machines else found
 
 
 def _overlap(one: str, other: str) -> bool:

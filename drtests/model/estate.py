@@ -164,6 +164,14 @@ class Estate(Declaration):
     actions: ActionPolicy = ActionPolicy()
 
     def machine(self, host_id: str | None) -> str:
-        """Which machine a host is: those of type `local` are all one, whatever they are called."""
-        declared = next((host for host in self.hosts if host.id == host_id), None)
-        return "local" if host_id is None or (declared and declared.type == "local") else host_id
+        """Which machine a host is: those of type `local` are all one, whatever they are called, and so are those
+        that are reached at the same address and port, in the same way."""
+        declared = {host.id: host for host in self.hosts}
+        host = declared.get(host_id or "local")
+        if host is None or host.type == "local":
+            return "local" if host_id is None or host is not None else host_id
+        if host.ssh is None:
+            return host.id
+        way = host.ssh.address, host.ssh.port, host.ssh.jump
+        same = (one.id for one in self.hosts if one.ssh and (one.ssh.address, one.ssh.port, one.ssh.jump) == way)
+        return next(same, host.id)

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -228,7 +228,7 @@ _FOREVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELE
 
 class TestSqlite(CheckContract):
     check = SqliteCheck
-    cases: tuple[Case, ...] = (
+    cases: ClassVar[tuple[Case, ...]] = (
         Case("sound", {"path": "app.db"}, MET, _database),
         Case("in write-ahead mode", {"path": "app.db"}, MET, lambda root: _database(root, wal=True)),
         Case("with its log", dict(_COUNT) | {"value": 100}, MET, _write_ahead),
@@ -317,7 +317,7 @@ class Elsewhere(LocalHost):
 class TestSqliteElsewhere(TestSqlite):
     """The host's own Python reads: nothing else is different."""
 
-    cases = (
+    cases: ClassVar[tuple[Case, ...]] = (
         *TestSqlite.cases,
         Case(
             "an answer that is too large",
