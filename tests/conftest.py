@@ -10,10 +10,12 @@ settings.load_profile("drtests")
 
 pytest_plugins = [
     "pytester",
+    "tests.support.ceph",
     "tests.support.mariadb",
     "tests.support.postgres",
     "tests.support.redis",
     "tests.support.restic",
     "tests.support.restic_lab",
+    "tests.support.s3",
     "tests.support.sshd",
 ]
