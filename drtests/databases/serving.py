@@ -101,16 +101,26 @@ def hand_over(place: ScratchPlace, user: ServerUser, deadline: Deadline) -> None
     ours = [databases, drill, posixpath.dirname(drill)]
     _done(host.run(["chmod", "o+x", "--", *ours], timeout=_SHORT), host)
     if not _reaches(host, user, folder):
+        barred = _barred(host, user, host.resolve(folder))
         raise DatabaseError(
-            f"user {user.name}, whom the scratch server runs as, has no way to {folder}",
+            f"user {user.name}, whom the scratch server runs as, is not let through {barred}",
             where=f"host {host.id}",
-            mend="let others pass through the folders above the staging (chmod o+x), move the staging elsewhere, or "
-            "declare `run_as`",
+            mend=f"let others pass through it (chmod o+x {barred}), move the staging elsewhere, or declare `run_as`",
         )
 
 
 def _reaches(host: Host, user: ServerUser, folder: str) -> bool:
     return host.run(user.argv(["test", "-w", folder]), timeout=_SHORT).exit_code == 0
+
+
+def _barred(host: Host, user: ServerUser, folder: str) -> str:
+    """The first folder on the way that does not let that user pass."""
+    parts = folder.strip("/").split("/")
+    for count in range(len(parts) + 1):
+        on_the_way = "/" + "/".join(parts[:count])
+        if host.run(user.argv(["test", "-x", on_the_way]), timeout=_SHORT).exit_code:
+            return on_the_way
+    return folder
 
 
 @contextmanager

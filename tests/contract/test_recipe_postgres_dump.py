@@ -24,6 +24,7 @@ from tests.support.servers import workplace as made_workplace
 
 QUESTION = "SELECT count(*), min(name), sum(length(paper)) FROM students"
 ANSWER = [[400, "student 1", 400 * 32 + 8 * 31968]]
+QUICK = {"fsync": "off"}
 WRITE = "DELETE FROM students"
 CLIENT = ("sh", "-c", "psql -XAtc 'SELECT count(*) FROM students'")
 
@@ -88,7 +89,7 @@ class TestCustom(RecipeContract):
     @pytest.fixture(scope="class")
     @classmethod
     def restored(cls, dumped: Path) -> Restored:
-        options = {"path": "app.dump", "database": "app"}
+        options = {"path": "app.dump", "database": "app", "settings": QUICK}
         return Restored(dumped / "custom", options, ("path",), QUESTION, ANSWER, WRITE, CLIENT, "400")
 
 
@@ -98,7 +99,8 @@ class TestPlain(RecipeContract):
     @pytest.fixture(scope="class")
     @classmethod
     def restored(cls, dumped: Path) -> Restored:
-        return Restored(dumped / "plain", {"path": "app.sql"}, ("path",), QUESTION, ANSWER, WRITE, CLIENT, "400")
+        options = {"path": "app.sql", "settings": QUICK}
+        return Restored(dumped / "plain", options, ("path",), QUESTION, ANSWER, WRITE, CLIENT, "400")
 
 
 class Brought:
@@ -116,6 +118,7 @@ class Brought:
         return self.tree
 
     def up(self, **options: Any) -> ScratchPostgres:
+        options = {**options, "settings": {**QUICK, **options.get("settings", {})}}
         restored = Restored(self.tree, options, ("path",), QUESTION, ANSWER, WRITE, CLIENT)
         place, self.facts = RecipeContract.place(self._host, restored, self._folder, f"d{len(self._made)}")
         made = PostgresDumpRecipe(PostgresDumpSpec.model_validate(options)).bring_up(place)

@@ -152,15 +152,15 @@ class PostgresPair:
 
 
 def make_primary(
-    folder: Path, user: str | None, name: str, settings: Mapping[str, str] | None = None
+    folder: Path, user: str | None, name: str, settings: Mapping[str, str] | None = None, *words: str
 ) -> PostgresServer:
-    """An empty server with the roles, running."""
+    """An empty server with the roles, running. `words` go to initdb."""
     home = folder / name
     home.mkdir()
     if user is not None:
         shutil.chown(home, user)
     made = PostgresServer(name, home / "data", free_port(), user, dict(settings or {}))
-    made.initialise("--data-checksums")
+    made.initialise("--data-checksums", *words)
     made.start()
     made.sql(ROLES)
     return made

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from drtests.databases.postgres.client import DEFAULT_PORT, Postgres
 from drtests.databases.postgres.programs import SERVER_PACKAGE, Binaries
-from drtests.databases.postgres.startup import ended
+from drtests.databases.postgres.startup import cause, ended
 from drtests.databases.serving import (
     Deadline,
     ServerUser,
@@ -304,7 +304,7 @@ class ScratchPostgres:
     def died(self) -> str | None:
         if self._service is None or self._service.exit_code() is None:
             return None
-        return f"exit code {self._service.exit_code()}: {last_words(self.log()) or 'it said nothing'}"
+        return f"exit code {self._service.exit_code()}: {cause(self.log()) or 'it said nothing'}"
 
     def stop(self, timeout: float) -> None:
         if self._service is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from drtests.databases.serving import last_words
 from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing
 
 _DAMAGE = re.compile(
@@ -17,6 +18,8 @@ _OTHER_RELEASE = re.compile(r"incompatible with (?:this version|server)|was init
 _NO_PROGRAM = re.compile(r"^drtests: (\S+) is not installed", re.MULTILINE)
 _NO_LIBRARY = re.compile(r'could not (?:access file|load library) "([^"]+)"')
 _LAST_TRANSACTION = re.compile(r"last completed transaction was at log time (.+)")
+_LINE = re.compile(r"^.*(?:FATAL|PANIC|ERROR): .*$", re.MULTILINE)
+_ECHO = re.compile(r"FATAL: +(?:57P03: )?the database system is")
 _TOO_SMALL = re.compile(r"insufficient parameter settings|because \"?(\w+)\"?.*is a lower setting")
 
 
@@ -31,6 +34,12 @@ def not_yet_consistent(where: str) -> NotYetConsistent:
         mend="a recovery to a moment needs a base backup that ended before it: keep older ones beside the newest, and "
         "let `path` name them all, e.g. srv/postgres/base-*",
     )
+
+
+def cause(log: str) -> str:
+    """What the server gives as its reason, on one line; its last words when it gives none."""
+    found = [line for line in _LINE.findall(log) if not _ECHO.search(line)]
+    return last_words("\n".join(found), 2) or last_words(log)
 
 
 def ended(log: str, told: str, where: str) -> DatabaseError:
