@@ -27,7 +27,7 @@ from tests.support.servers import wait_for
 from tests.support.servers import workplace as made_workplace
 
 COUNT = "SELECT count(*) FROM markers"
-QUICK = {"fsync": "off"}
+QUICK = {"fsync": "off", "shared_buffers": "8MB"}
 WAL_SEGMENT = 1 << 20
 
 

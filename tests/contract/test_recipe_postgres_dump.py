@@ -24,7 +24,7 @@ from tests.support.servers import workplace as made_workplace
 
 QUESTION = "SELECT count(*), min(name), sum(length(paper)) FROM students"
 ANSWER = [[400, "student 1", 400 * 32 + 8 * 31968]]
-QUICK = {"fsync": "off"}
+QUICK = {"fsync": "off", "shared_buffers": "8MB"}
 WRITE = "DELETE FROM students"
 CLIENT = ("sh", "-c", "psql -XAtc 'SELECT count(*) FROM students'")
 
