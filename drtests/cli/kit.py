@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -103,8 +103,16 @@ def _print(written: Sequence[str], size: str, notes: Sequence[str], problems: Se
 
 
 def _copies(project: Project) -> list[Copy]:
-    def store(store_id: str, writer: bool) -> Store:
-        return open_store(project, store_id, writer=writer)[0]
+    def store(store_id: str, below: str | None) -> Store:
+        if below is None:
+            return open_store(project, store_id, writer=False)[0]
+        # A store writes below its probe prefix only; here that is the kit's key.
+        stores = [
+            one.model_copy(update={"probe_prefix": f"{below}/"}) if one.id == store_id else one
+            for one in project.estate.stores
+        ]
+        only_kit = replace(project, estate=project.estate.model_copy(update={"stores": tuple(stores)}))
+        return open_store(only_kit, store_id, writer=True)[0]
 
     return list(copies(project, lambda host: open_host(project, host), store))
 

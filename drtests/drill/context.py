@@ -66,9 +66,14 @@ class OpenedEngine:
 
 
 def engine_on(
-    project: Project, repository: Repository, host: Host, cache: str | None, usage: dict[str, Usage] | None = None
+    project: Project,
+    repository: Repository,
+    host: Host,
+    cache: str | None,
+    usage: dict[str, Usage] | None = None,
+    instead: Mapping[str, str] | None = None,
 ) -> OpenedEngine:
-    """Opens a repository, from a host. Raises SecretError."""
+    """Opens a repository, from a host. `instead` overrules variables of its environment. Raises SecretError."""
     adapter = registry.engine(repository.engine)
     environment: dict[str, str] = {}
     secrets: list[str] = []
@@ -86,7 +91,8 @@ def engine_on(
         store, keys = open_store(project, repository.store, writer=False, usage=usage)
         secrets += keys
     location = repository.location if repository.folder is None else str(project.path(repository.folder))
-    built: Engine = adapter(EngineContext(repository, location, host, environment, cache, store))
+    given = {**environment, **(instead or {})}
+    built: Engine = adapter(EngineContext(repository, location, host, given, cache, store))
     return OpenedEngine(built, tuple(secrets), store)
 
 

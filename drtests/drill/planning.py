@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from drtests.core.events import canonical
-from drtests.core.plan import FAILOVER, INTEGRITY, RECOVERY_POINTS, REPLICATION, RESTORE, DrillPlan, Limit
+from drtests.core.plan import FAILOVER, INTEGRITY, OFFSITE, RECOVERY_POINTS, REPLICATION, RESTORE, DrillPlan, Limit
 from drtests.model.project import Objective, Project
 
 
@@ -14,7 +14,7 @@ from drtests.model.project import Objective, Project
 class DrillName:
     """A drill of a system: `name` as people write it after `::`, its kind, and the backup it looks at.
 
-    `subject` is the replica or the failover that it is about.
+    `subject` is the replica, the failover or the repository that it is about.
     """
 
     name: str
@@ -36,6 +36,11 @@ def drills_of(project: Project, system_id: str) -> list[DrillName]:
         if backup.repository not in seen:
             seen.add(backup.repository)
             found.append(DrillName(_named(INTEGRITY, backup.repository, several), INTEGRITY, backup.id))
+    offsite = {one.id for one in project.estate.repositories if one.offsite}
+    for backup in system.backups:
+        if backup.repository in offsite:
+            offsite.remove(backup.repository)
+            found.append(DrillName(f"{OFFSITE}[{backup.repository}]", OFFSITE, backup.id, backup.repository))
     for kind, declared in ((REPLICATION, system.replicas), (FAILOVER, system.failovers)):
         found += [DrillName(f"{kind}[{one.id}]", kind, chosen, one.id) for one in declared]
     return found
@@ -58,7 +63,7 @@ def plan_drill(project: Project, system_id: str, drill: DrillName, node: str) ->
         criticality=objectives.criticality,
         owner=project.owner(system_id),
         processes=objectives.processes,
-        declaration=declaration_digest(project, system_id),
+        declaration=declaration_digest(project, system_id, drill.subject if drill.kind == OFFSITE else None),
         rto=_limit(objectives.rto),
         rpo=_rpo(project, system_id, drill),
         subject=drill.subject,
@@ -79,8 +84,11 @@ def _limit(objective: Objective | None) -> Limit | None:
     return Limit(objective.limit.total_seconds(), objective.bound_by) if objective else None
 
 
-def declaration_digest(project: Project, system_id: str) -> str:
-    """SHA-256 over all that decides how a system is drilled and judged: a change makes older results stale."""
+def declaration_digest(project: Project, system_id: str, offsite: str | None = None) -> str:
+    """SHA-256 over all that decides how a system is drilled and judged: a change makes older results stale.
+
+    Of the drill of an offsite repository its primary, its bucket, the sites and the recovery kit are part, too.
+    """
     system, objectives = project.systems[system_id], project.objectives[system_id]
     repositories = {backup.repository for backup in system.backups}
     parts = {
@@ -90,4 +98,12 @@ def declaration_digest(project: Project, system_id: str) -> str:
         "repositories": [project.repository(name).model_dump(mode="json") for name in sorted(repositories)],
         "staging": project.staging(system.restore.staging).model_dump(mode="json"),
     }
+    if offsite is not None:
+        repository, estate = project.repository(offsite), project.estate
+        parts["offsite"] = {
+            "primary": project.repository(repository.copy_of).model_dump(mode="json") if repository.copy_of else None,
+            "stores": [one.model_dump(mode="json") for one in estate.stores if one.id == repository.store],
+            "sites": [one.model_dump(mode="json") for one in estate.sites],
+            "kit": estate.kit.model_dump(mode="json") if estate.kit else None,
+        }
     return hashlib.sha256(canonical(parts).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from drtests import registry
@@ -58,9 +58,14 @@ class DrillReach:
         repository = _found(self._project.estate.repositories, repository_id, "repository")
         return self.engine_on(repository, self.host(repository.host), None)
 
-    def engine_on(self, repository: Repository, host: Host, cache: str | None) -> Engine:
-        """The repository's engine on a host of the drill's own choice, with a cache there."""
-        opened = engine_on(self._project, repository, host, cache, self.usage)
+    def engine_on(
+        self, repository: Repository, host: Host, cache: str | None, instead: Mapping[str, str] | None = None
+    ) -> Engine:
+        """The repository's engine on a host of the drill's own choice, with a cache there.
+
+        `instead` overrules variables of its environment.
+        """
+        opened = engine_on(self._project, repository, host, cache, self.usage, instead)
         self._log.hide(opened.secrets)
         if opened.store is not None:
             self.stores.append(opened.store)

@@ -115,8 +115,8 @@ def manual_times(system: System) -> list[dict[str, Any]]:
 
 def _engine(stage: Stage, cache: str | None) -> Engine:
     project = stage.context.project
-    repository = project.repository(project.backup(stage.plan.system, stage.plan.backup).repository)
-    return stage.reach.engine_on(repository, stage.host, cache)
+    declared = project.repository(project.backup(stage.plan.system, stage.plan.backup).repository)
+    return stage.reach.engine_on(stage.repository or declared, stage.host, cache)
 
 
 def locate(this: Stage, wanted: Point, now: datetime, moment: datetime) -> tuple[Choice, datetime]:

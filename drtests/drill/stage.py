@@ -12,7 +12,6 @@ from drtests.core.plan import DrillPlan
 from drtests.declarations.checks import NamedCheck
 from drtests.drill.context import RunContext, folder_name
 from drtests.drill.databases import Databases, bring_up, live_twins
-from drtests.drill.journaled_host import JournaledHost
 from drtests.drill.log import DrillLog
 from drtests.drill.reach import DrillReach
 from drtests.drill.safety import refuse_unsafe
@@ -20,7 +19,7 @@ from drtests.drill.staging import Slot, give_back, locked, slot, take
 from drtests.drill.starting import Services, run_steps
 from drtests.drill.verifying import verify
 from drtests.errors import DrtestsError, HostError
-from drtests.model.estate import Staging
+from drtests.model.estate import Repository, Staging
 from drtests.model.system import System
 from drtests.model.units import format_duration
 from drtests.protocols.check import Objective, Resources
@@ -38,7 +37,9 @@ class Stage:
     log: DrillLog
     reach: DrillReach
     staging: Staging
-    host: JournaledHost
+    host: Host
+    repository: Repository | None = None
+    """To restore from, when it is another than that of the backup, or the same by another way."""
     path: str = ""
     place: Slot = field(default_factory=lambda: Slot("", "", "", "", "", 0.0))
     services: Services = field(default_factory=Services)
@@ -106,7 +107,12 @@ def provisioned(stage: Stage, prepare: Callable[[], None] | None = None) -> Iter
             take(stage.path, stage.place, stage.context.mark(stage.plan), stage.host)
             if prepare is not None:
                 prepare()
-        yield stack
+        try:
+            yield stack
+        except DrtestsError as error:
+            # Before clean up, whose own problems may only follow from it.
+            stage.log.problem(error)
+            raise
 
 
 def _clean_up(stage: Stage) -> None:

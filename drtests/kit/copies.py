@@ -17,8 +17,8 @@ from drtests.model.project import Project
 from drtests.model.units import parse_instant
 from drtests.protocols.store import Store
 
-OpenStore = Callable[[str, bool], Store]
-"""By id; True for the writer's credentials."""
+OpenStore = Callable[[str, str | None], Store]
+"""By id; with the writer's credentials when there is a key below which it may write, and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def copies(project: Project, open_host: OpenHost, open_store: OpenStore) -> Iter
 def _in_store(project: Project, declared: KitCopy, open_store: OpenStore) -> Copy:
     name = declared.store or ""
     site = declared.site or next((store.site for store in project.estate.stores if store.id == name), None)
-    place = Bucket(declared.key, lambda: open_store(name, False), lambda: open_store(name, True))
+    place = Bucket(declared.key, lambda: open_store(name, None), lambda: open_store(name, declared.key))
     return Copy(declared, place, f"{declared.key}/ in store {name}", site)
 
 

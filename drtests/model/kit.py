@@ -20,7 +20,7 @@ class KitCopy(Declaration):
     store: Id | None = None
     """Bucket, instead of a folder."""
     key: str = Field(default="recovery-kit", min_length=1, pattern="^[^/].*[^/]$")
-    """Below which key it lies in the bucket, next to the store's `prefix`, never inside it."""
+    """Below which key it lies; within the store's `prefix`, where it has one."""
     site: Id | None = None
     """Where it is; the site of the store or of the host when not given."""
 

@@ -15,6 +15,7 @@ APART = f"{PART}separation"
 LOCKED = f"{PART}immutability"
 ENCRYPTED = f"{PART}encryption"
 SCORE = f"{PART}3-2-1-1-0"
+BUCKET = f"{PART}bucket"
 
 TITLES: Mapping[str, str] = {
     KIT: "recovery kit, away from production",
@@ -24,9 +25,10 @@ TITLES: Mapping[str, str] = {
     LOCKED: "withstands an attacker who has the backup writer's keys",
     ENCRYPTED: "unreadable without the key",
     SCORE: "3-2-1-1-0",
+    BUCKET: "the bucket is what it has to be",
 }
-PARTS = tuple(TITLES)
-"""In the order in which they are carried out; the score needs all others."""
+PARTS = (KIT, HOLE, COPY, APART, LOCKED, ENCRYPTED, SCORE)
+"""Demanded of every offsite drill. What lies in a declared bucket has the part BUCKET, too."""
 
 
 def parts_clauses(trace: Trace) -> Iterator[tuple[Verdict, str]]:

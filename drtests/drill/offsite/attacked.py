@@ -1,0 +1,74 @@
+"""The parts `immutability` and `bucket`: an attack with the backup writer's own keys, and what the bucket is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from drtests.core import stores
+from drtests.core.offsite.apart import store_of
+from drtests.core.offsite.lies import key_prefix
+from drtests.drill.offsite.case import Case, Seen
+from drtests.errors import UsageError
+from drtests.model.connections import Store as Declared
+from drtests.model.verdict import Verdict
+from drtests.protocols.check import Judgement
+from drtests.protocols.store import Attackable
+
+
+def attack_it(case: Case) -> Seen:
+    """Only probe objects of the drill's own are attacked, in the bucket that the repository lies in."""
+    declared = _bucket(case)
+    if isinstance(declared, Judgement):
+        return {}, declared
+    if declared.writer is None:
+        what = f"store {declared.id!r} declares no credentials of the backup writer, so no attack was tried"
+        mend = "give `writer` of the store in targets/estate.yaml: the keys that the backup program writes with"
+        return {}, Judgement(Verdict.INCONCLUSIVE, what, mend=mend)
+    writer = case.reach.store(declared.id, writer=True)
+    if not isinstance(writer, Attackable):
+        what = f"stores of type {declared.type!r} cannot be attacked"
+        return {}, Judgement(
+            Verdict.INCONCLUSIVE, what, mend="try by hand, with the writer's keys, and note the result"
+        )
+    report = writer.attack(case.reach.store(declared.id))
+    findings = stores.judge_attack(report)
+    left = stores.told_leftovers(report)
+    seen = {**stores.evidence(report), "findings": [asdict(one) for one in findings], "left_behind": list(left)}
+    return seen, _worst(findings, "no attack with the writer's keys destroyed anything")
+
+
+def see_bucket(case: Case) -> Seen:
+    """What the bucket tells of itself, held against what is demanded of it."""
+    declared = _bucket(case)
+    if isinstance(declared, Judgement):
+        return {}, declared
+    facts = case.reach.store(declared.id).facts()
+    findings = stores.judge_facts(facts, declared)
+    return {"findings": [asdict(one) for one in findings]}, _worst(findings, "it is all that is demanded")
+
+
+def _bucket(case: Case) -> Declared | Judgement:
+    declared = store_of(case.project, case.repository)
+    if declared is None:
+        what = "no `store` is declared for the repository, so it is not known whether its keys can destroy it"
+        mend = "declare its bucket under `stores`, with the `writer` that backs up; storage without object lock "
+        return Judgement(Verdict.INCONCLUSIVE, what, mend=f"{mend}is destroyed by whoever holds those keys")
+    if key_prefix(case.repository, declared) is None:
+        raise UsageError(
+            f"store {declared.id!r} is not the bucket that repository {case.repository.id!r} lies in",
+            mend="correct `store` of the repository, or endpoint, bucket and prefix of the store",
+        )
+    return declared
+
+
+def _worst(findings: Sequence[stores.Finding], well: str) -> Judgement:
+    verdict = stores.verdict(findings)
+    if verdict is Verdict.MET:
+        return Judgement(verdict, f"{well} ({len(findings)} looked at)")
+    bad = [one for one in findings if one.verdict is verdict]
+    if not bad:
+        return Judgement(verdict, "nothing was looked at")
+    told = "; ".join(f"{one.title}: {one.reason}" for one in bad[:3])
+    more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return Judgement(verdict, told + more, mend=next((one.mend for one in bad if one.mend), ""))

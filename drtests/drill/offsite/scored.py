@@ -1,0 +1,81 @@
+"""The parts `kit` and `3-2-1-1-0`, and what the drill cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from drtests.core import stores
+from drtests.core.kit import judge_copies, judge_keys
+from drtests.core.offsite.rule import APART, COPY, LOCKED
+from drtests.core.offsite.score import Holding, judge_score, media_of, score
+from drtests.core.trace import gather
+from drtests.drill.offsite.case import Case, Seen
+from drtests.kit.contents import kept_key
+from drtests.model.verdict import Verdict, combine
+from drtests.protocols.check import Judgement
+from drtests.protocols.store import Usage
+
+
+def see_kit(case: Case) -> Seen:
+    """What was found of the kit's copies when the drill began, and whether people could get at the keys."""
+    declared = case.project.estate.kit
+    if declared is None:
+        mend = "declare `kit` with its `copies` in targets/estate.yaml, and run `drtests kit`"
+        return {}, Judgement(Verdict.MISSED, "no recovery kit is declared: nobody would know what to do", mend=mend)
+    seen = [one.seen for one in case.kits]
+    judged = [
+        judge_copies(seen, declared.max_age.total_seconds()),
+        judge_keys(case.project, case.repository.id, kept_key(case.project, case.repository.id)),
+    ]
+    verdict = combine(one.verdict for one in judged)
+    worst = [one for one in judged if one.verdict is verdict]
+    reason = "; ".join(one.reason for one in worst)
+    return {"copies": [asdict(one) for one in seen]}, Judgement(verdict, reason, mend=worst[0].mend)
+
+
+def see_score(case: Case) -> Seen:
+    """From what the other parts saw; what they did not see is not known."""
+    checks = [check.verdict for check in gather(case.log.events).own_checks]
+    errors = {
+        "freshness and completeness": case.verdicts.get(COPY, Verdict.INCONCLUSIVE),
+        "restore and checks": combine(checks),
+    }
+    digits = score(list(_holdings(case)), case.verdicts.get(APART), case.verdicts.get(LOCKED), errors)
+    return {"digits": [digit.data() for digit in digits]}, judge_score(digits)
+
+
+def _holdings(case: Case) -> Iterator[Holding]:
+    own = case.repository
+    names = [own.id, *([own.copy_of] if own.copy_of else []), *(b.repository for b in case.system.backups)]
+    for name in dict.fromkeys(names):
+        points = case.points if name == own.id else case.primary_points if name == own.copy_of else None
+        read = None if points is None else bool(points)
+        if read is None and name in (own.id, own.copy_of):
+            # The drill asked, and got no answer: that is no evidence of a copy.
+            read = False
+        yield Holding(name, media_of(case.project, case.project.repository(name)), read)
+
+
+def tell_cost(case: Case) -> None:
+    """Requests and bytes, counted at the wire; what the engine itself fetched is estimated by what it restored."""
+    restored = gather(case.log.events).measures.get("restored_bytes")
+    for store in case.project.estate.stores:
+        usage = case.reach.usage.get(store.id)
+        if usage is None:
+            continue
+        told: dict[str, Any] = {
+            "currency": store.prices.currency,
+            "measured": round(stores.cost(store.prices, usage), 6),
+            "reads": usage.reads,
+            "writes": usage.writes,
+            "bytes_out": usage.bytes_out,
+        }
+        if store.id == case.repository.store and restored is not None:
+            fetched = Usage(bytes_out=int(restored.value))
+            told["estimated_for_the_engine"] = round(stores.cost(store.prices, fetched), 6)
+            told["estimated_from"] = f"{int(restored.value)} restored bytes, without its requests"
+        case.log.measure(f"{store.id} requests", usage.reads + usage.writes, "count")
+        case.log.measure(f"{store.id} bytes out", usage.bytes_out, "B")
+        case.log.fact(f"cost of {store.id}", told)
