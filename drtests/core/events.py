@@ -30,10 +30,30 @@ COMMAND_FINISHED = "command.finished"
 POINT_LOCATED = "recovery_point.located"
 HISTORY_JUDGED = "recovery_points.judged"
 CHECK_JUDGED = "check.judged"
+REPLICA_IDENTIFIED = "replication.identified"
+REPLICA_SKEWED = "replication.skewed"
+REPLICA_MARKED = "replication.marked"
+REPLICA_SAMPLED = "replication.sampled"
+REPLICA_SILENT = "replication.silent"
+REPLICA_COMPARED = "replication.compared"
+REPLICA_NOTED = "replication.noted"
 MEASURED = "measured"
 FACT = "fact"
 PROGRESS = "progress"
 PROBLEM = "problem"
+
+OF_REPLICATION = frozenset(
+    {
+        REPLICA_IDENTIFIED,
+        REPLICA_SKEWED,
+        REPLICA_MARKED,
+        REPLICA_SAMPLED,
+        REPLICA_SILENT,
+        REPLICA_COMPARED,
+        REPLICA_NOTED,
+    }
+)
+"""What a replication drill tells; `drtests.core.replication` reads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from drtests.core.advice import advice
 from drtests.core.events import Event, Journal
 from drtests.core.judge import data_loss, judge, recovery_time
 from drtests.core.plan import CONTROLS, TEST_TYPES, DrillPlan
+from drtests.core.replication import replication_record
 from drtests.core.trace import Trace, attempts, gather
 from drtests.errors import PackError
 from drtests.model.record import (
@@ -144,6 +145,7 @@ def drill_record(plan: DrillPlan, events: Sequence[Event], intact: bool = True) 
         recovery_time=recovery_time(plan, trace) if events else None,
         data_loss=data_loss(trace),
         recovery_point=trace.point,
+        replication=replication_record(plan, trace) if events else None,
         phases=tuple(trace.phases),
         checks=tuple(trace.checks),
         measures=trace.measures,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from drtests.core.offsite.rule import parts_clauses
-from drtests.core.plan import INTEGRITY, OFFSITE, RECOVERING, RECOVERY_POINTS, DrillPlan
+from drtests.core.plan import INTEGRITY, OFFSITE, RECOVERING, RECOVERY_POINTS, REPLICATION, DrillPlan
+from drtests.core.replication import judge_replication
 from drtests.core.trace import Trace
 from drtests.model.record import DataLoss, ManualTime, RecoveryTime
 from drtests.model.units import format_duration
@@ -211,6 +212,7 @@ RULES: Mapping[str, Callable[[DrillPlan, Trace], Iterator[Reason]]] = {
     **dict.fromkeys(RECOVERING, _recovery),
     RECOVERY_POINTS: _recovery_points,
     INTEGRITY: _integrity,
+    REPLICATION: judge_replication,
     OFFSITE: _offsite,
 }
 """How a finished drill of each kind is judged. A rule yields every reason, and at least one."""

@@ -32,6 +32,8 @@ class Trace:
     point: RecordPoint | None = None
     history: Mapping[str, Any] | None = None
     proved: float | None = None
+    replication: list[Event] = field(default_factory=list)
+    """All that was told of a replica, in order of time."""
 
     @property
     def own_checks(self) -> list[CheckRecord]:
@@ -69,6 +71,8 @@ def gather(events: Iterable[Event]) -> Trace:
                 trace.last_met = event.t - start
             if check.data_loss_seconds is not None:
                 trace.proved = max(trace.proved or 0.0, check.data_loss_seconds)
+        elif event.type in e.OF_REPLICATION:
+            trace.replication.append(event)
         else:
             _gather_fact(trace, event)
     trace.phases += [_phase(name, began - start, last - began, "interrupted") for name, began in open_phases.items()]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 from drtests.core import events as e
 from drtests.core.fold import drill_record
-from drtests.core.plan import INTEGRITY, OFFSITE, PYTHON, RECOVERY_POINTS, RESTORE, DrillPlan
+from drtests.core.plan import INTEGRITY, OFFSITE, PYTHON, RECOVERY_POINTS, REPLICATION, RESTORE, DrillPlan
 from drtests.drill.context import RunContext
 from drtests.drill.log import DrillLog
 from drtests.drill.offsite.runner import prove_offsite
 from drtests.drill.reading import read_history, read_integrity
 from drtests.drill.recovery import Body, recover
+from drtests.drill.replicating import replicate
 from drtests.errors import DrtestsError
 from drtests.model.record import DrillRecord
 
@@ -22,6 +23,7 @@ RUNNERS: Mapping[str, Runner] = {
     PYTHON: recover,
     RECOVERY_POINTS: read_history,
     INTEGRITY: read_integrity,
+    REPLICATION: replicate,
     OFFSITE: prove_offsite,
 }
 

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from drtests.model.part import Part
+from drtests.model.replication import ReplicationRecord
 from drtests.model.verdict import Basis, Verdict
-
-
-class Part(BaseModel):
-    """Frozen; unknown keys are errors here too, so that a newer version is never half read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Measure(Part):
@@ -179,7 +175,7 @@ class DrillRecord(Part):
     system_name: str
     """System's name."""
     kind: str
-    """restore, recovery_points, integrity or python."""
+    """restore, recovery_points, integrity, python, replication or failover."""
     test_type: str
     """Test type of standards: component_restore, system_restore, ..."""
     criticality: str
@@ -212,6 +208,8 @@ class DrillRecord(Part):
     """Null for drills that say nothing of data loss."""
     recovery_point: RecordPoint | None
     """What was restored or looked at."""
+    replication: ReplicationRecord | None = None
+    """Null for drills that look at no replica."""
     phases: tuple[Phase, ...]
     """In order of time."""
     checks: tuple[CheckRecord, ...]

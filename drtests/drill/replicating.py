@@ -1,0 +1,208 @@
+"""`::replication[name]`: how far a replica lags behind, measured while it replicates."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from drtests import registry
+from drtests.core import events as e
+from drtests.core.lag import Ledger
+from drtests.core.plan import DrillPlan
+from drtests.declarations.adapters import spec_of
+from drtests.drill.context import RunContext
+from drtests.drill.log import DrillLog
+from drtests.drill.reach import DrillReach
+from drtests.drill.recovery import Body
+from drtests.errors import DatabaseError, DatabaseRefused, DrtestsError, HostError
+from drtests.model.system import Replica
+from drtests.model.units import utc_text
+from drtests.protocols.clock import Clock
+from drtests.protocols.replication import Behind, Replication
+
+_STILL = 5.0
+"""Seconds beyond its own timeout that the thread which writes markers has to end."""
+
+
+def replicate(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | None) -> None:
+    """Makes sure of the replica, samples its lag, compares what was declared, and cleans up."""
+    declared = next(one for one in context.project.systems[plan.system].replicas if one.id == plan.subject)
+    adapter = registry.replication(declared.kind)
+    window = 0.0 if adapter.steady else declared.window.total_seconds()
+    log.write(
+        e.DRILL_STARTED,
+        kind=plan.kind,
+        moment=utc_text(context.clock.now()),
+        moment_basis="now",
+        replica=declared.id,
+        replica_kind=declared.kind,
+        window=window,
+        interval=declared.interval.total_seconds(),
+    )
+    reach = DrillReach(context.project, log, context.mark(plan))
+    with log.phase("locate"):
+        replication: Replication = adapter(spec_of(adapter, f"replica {declared.id}", declared.options), reach)
+        _make_sure(replication, log)
+    try:
+        with log.phase("verify"):
+            _Sampling(replication, declared, adapter.steady, adapter.marks, log).run(window)
+            for seen in replication.compare():
+                log.write(
+                    e.REPLICA_COMPARED, what=seen.what, same=seen.same, detail=seen.detail, facts=dict(seen.facts)
+                )
+    finally:
+        with log.phase("clean up"):
+            try:
+                replication.end()
+            except DrtestsError as error:
+                log.problem(
+                    DatabaseError(
+                        f"markers could not be removed from the source: {error.what}",
+                        where=error.where,
+                        mend="remove them by hand: they are in a place of drtests' own, which its how-to names",
+                    )
+                )
+
+
+def _make_sure(replication: Replication, log: DrillLog) -> None:
+    try:
+        identity = replication.identify()
+    except (DatabaseError, HostError) as error:
+        # Who is silent, the looks will tell.
+        log.write(e.REPLICA_NOTED, note=f"could not make sure that it is a replica of this source: {error.what}")
+        return
+    log.write(e.REPLICA_IDENTIFIED, facts=dict(identity.facts), problems=list(identity.problems))
+    skew = replication.skew()
+    if skew is not None:
+        log.write(e.REPLICA_SKEWED, seconds=skew.seconds, uncertainty=skew.uncertainty)
+
+
+class _Sampling:
+    """Looks at the replica at every interval; beside it, a thread writes markers at the source."""
+
+    def __init__(self, replication: Replication, declared: Replica, steady: bool, marks: bool, log: DrillLog) -> None:
+        self._replication = replication
+        self._interval = declared.interval.total_seconds()
+        self._markers = declared.markers and marks
+        self._steady = steady
+        self._log = log
+        self._clock: Clock = log.clock
+        self._ledger = Ledger()
+        self._enough = threading.Event()
+        self._source_error: DrtestsError | None = None
+
+    def run(self, window: float) -> None:
+        """Samples for `window` seconds, at least once."""
+        markers = self._markers and self._begin()
+        if not markers and not self._steady:
+            self._log.write(e.REPLICA_NOTED, note="no markers were written: lag is what both servers say")
+        self._log.quiet = True
+        try:
+            with self._writing() if markers else _nothing():
+                self._look_on(window, markers)
+        finally:
+            self._log.quiet = False
+        if markers and self._ledger.committed is not None:
+            self._log.write(e.REPLICA_MARKED, number=self._ledger.committed.number)
+        if self._source_error is not None:
+            self._log.write(e.REPLICA_SILENT, who="source", what=self._source_error.what)
+
+    def _begin(self) -> bool:
+        try:
+            self._replication.begin()
+        except DatabaseRefused as error:
+            self._log.write(e.REPLICA_NOTED, note=f"the source refuses markers: {error.what}")
+            return False
+        return True
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._write, name="markers", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._enough.set()
+            thread.join(self._interval + 60 + _STILL)
+
+    def _write(self) -> None:
+        while not self._enough.is_set():
+            number = self._ledger.start(self._clock.monotonic())
+            began = self._clock.monotonic()
+            try:
+                self._replication.mark(number)
+            except DrtestsError as error:
+                self._source_error = error
+                return
+            self._ledger.commit(number, self._clock.monotonic())
+            self._enough.wait(max(0.0, self._interval - (self._clock.monotonic() - began)))
+
+    def _look_on(self, window: float, markers: bool) -> None:
+        began = self._clock.monotonic()
+        looks = 0
+        while True:
+            asked = self._clock.monotonic()
+            self._look(asked - began, markers)
+            looks += 1
+            now = self._clock.monotonic()
+            if now - began >= window and (looks > 1 or self._steady):
+                return
+            self._clock.sleep(max(0.0, asked + self._interval - now))
+
+    def _look(self, at: float, markers: bool) -> None:
+        told: dict[str, Any] = {"at": round(at, 6), "seconds": None, "within": None, "bytes": None, "answered": True}
+        told |= {"how": "markers" if markers else "positions", "newest": None}
+        try:
+            if markers:
+                told |= self._by_markers()
+            else:
+                told |= self._by_positions()
+        except (DatabaseError, HostError) as error:
+            told["answered"] = False
+            self._log.write(e.REPLICA_SILENT, who=self._who(markers), what=error.what)
+        self._log.write(e.REPLICA_SAMPLED, **told)
+
+    def _by_markers(self) -> dict[str, Any]:
+        asked = self._clock.monotonic()
+        newest = self._replication.newest()
+        lag = self._ledger.lag(newest, asked, self._clock.monotonic())
+        behind = self._behind()
+        return {
+            "seconds": round(lag.at_least, 6),
+            "within": None if lag.at_most is None else round(lag.at_most, 6),
+            "bytes": behind.bytes,
+            "newest": newest,
+        }
+
+    def _behind(self) -> Behind:
+        """Bytes are told beside the markers; that nobody tells them changes nothing."""
+        try:
+            return self._replication.behind()
+        except (DatabaseError, HostError):
+            return Behind(None, None)
+
+    def _by_positions(self) -> dict[str, Any]:
+        behind = self._replication.behind()
+        how = "estimates" if behind.basis != "measured" else "snapshots" if self._steady else "positions"
+        within = None
+        if behind.seconds is not None and behind.basis == "measured":
+            # The source may have gone on since it was looked at the last time.
+            within = behind.seconds + (0.0 if self._steady else self._interval)
+        return {"seconds": behind.seconds, "within": within, "bytes": behind.bytes, "how": how}
+
+    def _who(self, markers: bool) -> str:
+        """Which side is silent: where markers are read, only the replica was asked."""
+        if markers:
+            return "replica"
+        try:
+            self._replication.newest()
+        except (DatabaseError, HostError):
+            return "replica"
+        return "source"
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

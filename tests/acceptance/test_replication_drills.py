@@ -1,0 +1,172 @@
+"""Replication drills from declaration to evidence, on a real primary and standby."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.estate import Estate
+from tests.support.postgres import PASSWORD, PostgresPair
+from tests.support.servers import wait_for
+
+WINDOW, INTERVAL = 3, 0.5
+
+
+class Drills:
+    """An estate whose system has the pair's standby as its replica."""
+
+    def __init__(self, root: Path, pair: PostgresPair) -> None:
+        self.estate = Estate(root)
+        self.pair = pair
+        self.replica: dict[str, Any] = {
+            "id": "standby",
+            "kind": "postgres-streaming",
+            "source": "primary",
+            "replica": "standby",
+            "markers": True,
+            "window": f"{WINDOW}s",
+            "interval": "1s",
+            "rpo": "2s",
+        }
+
+    def run(self, user: str = "drtests", timeout: str = "5s", **changed: Any) -> dict[str, Any]:
+        databases = []
+        for server in (self.pair.primary, self.pair.standby):
+            declared = {"id": server.name, "type": "postgres", "port": server.port, "user": user, "timeout": timeout}
+            databases.append({**declared, "password": "env:DRTESTS_TEST_POSTGRES"})
+        self.estate.estate["databases"] = databases
+        self.estate.systems["app"] = self.estate.system(replicas=[{**self.replica, **changed}])
+        self.estate.write()
+        done = self.estate.drtests("run", "-m", "replication", env={"DRTESTS_TEST_POSTGRES": PASSWORD})
+        assert self.estate.packs(), done.stdout + done.stderr
+        pack = self.estate.packs()[-1]
+        assert all(PASSWORD not in file.read_text() for file in pack.rglob("*") if file.is_file())
+        [drill] = json.loads((pack / "record.json").read_text())["drills"]
+        assert drill["id"] == "app::replication[standby]"
+        found: dict[str, Any] = drill
+        return found
+
+
+@pytest.fixture
+def drills(tmp_path: Path, postgres_pair: PostgresPair) -> Iterator[Drills]:
+    postgres_pair.settle()
+    yield Drills(tmp_path, postgres_pair)
+    postgres_pair.standby.sql("SELECT pg_wal_replay_resume() WHERE pg_is_wal_replay_paused()")
+    postgres_pair.primary.sql("DROP TABLE IF EXISTS lessons")
+    postgres_pair.settle()
+    assert postgres_pair.primary.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "0\n"
+
+
+def test_an_idle_primary_has_no_lag(drills: Drills) -> None:
+    drills.pair.primary.sql("CREATE TABLE lessons AS SELECT n FROM generate_series(1, 100) AS n")
+    drill = drills.run(compare=[{"table": "lessons", "method": "checksum"}])
+    assert drill["verdict"] == "MET", drill["reasons"]
+    seen = drill["replication"]
+    assert (seen["how"], seen["basis"]) == ("markers", "measured")
+    assert seen["looks"] >= WINDOW
+    assert seen["lag"]["max"] < 1
+    assert seen["markers"] >= seen["seen"] >= 1
+    assert [one["same"] for one in seen["compared"]] == [True]
+    assert abs(seen["skew_seconds"]) <= seen["skew_uncertainty_seconds"] + 0.1
+    assert drill["controls"] == ["BC.04"]
+    # Questions that are asked over and over are no use to a reader.
+    assert len(drill["commands"]) < 30
+
+
+@pytest.mark.parametrize("markers", [True, False])
+def test_a_pause_is_measured_for_what_it_is(drills: Drills, markers: bool) -> None:
+    """Replay stands still from before the drill until after it: lag is as long as the drill looked."""
+    pair = drills.pair
+    load = threading.Event()
+
+    def work() -> None:
+        while not load.wait(0.1):
+            pair.primary.sql("INSERT INTO lessons VALUES (1)")
+
+    pair.primary.sql("CREATE TABLE lessons (n int)")
+    pair.settle()
+    worker = threading.Thread(target=work)
+    worker.start()
+    pair.standby.sql("SELECT pg_wal_replay_pause()")
+    try:
+        drill = drills.run(markers=markers, rpo="1s")
+    finally:
+        load.set()
+        worker.join()
+    assert drill["verdict"] == "MISSED"
+    seen = drill["replication"]
+    assert "replay is paused at the replica" in seen["problems"]
+    if markers:
+        sampled = max(sample["at"] for sample in seen["samples"])
+        # Markers began with the looks: what is missing is as old as the looks are, give or take one interval.
+        assert seen["lag"]["max"] == pytest.approx(sampled, abs=1 + 0.1 * sampled)
+    else:
+        # Nobody knows what was lost before the first look: that is no lag of zero.
+        assert seen["lag"] is None or seen["lag"]["max"] > 1
+
+
+def test_lag_ends_when_replay_goes_on(drills: Drills) -> None:
+    pair = drills.pair
+    pair.standby.sql("SELECT pg_wal_replay_pause()")
+    began = time.monotonic()
+    paused = 0.0
+
+    def resume() -> None:
+        nonlocal paused
+        wait_for(lambda: pair.primary.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "1\n", "?")
+        time.sleep(2)
+        pair.standby.sql("SELECT pg_wal_replay_resume()")
+        paused = time.monotonic() - began
+
+    worker = threading.Thread(target=resume)
+    worker.start()
+    drill = drills.run(window="5s", rpo="60s")
+    worker.join()
+    seen = drill["replication"]
+    assert 0 < seen["lag"]["max"] <= paused
+    assert seen["samples"][-1]["seconds"] < 1
+    # It was paused when it was asked who it is: that is a finding, however short the lag.
+    assert drill["verdict"] == "MISSED"
+    assert seen["within_seconds"] is not None
+
+
+def test_a_source_that_refuses_markers_is_asked_for_its_position(drills: Drills) -> None:
+    drill = drills.run(user="reader")
+    seen = drill["replication"]
+    assert any("refuses markers" in note for note in seen["notes"])
+    assert (seen["how"], seen["basis"]) == ("positions", "measured")
+    assert drill["verdict"] == "MET", drill["reasons"]
+
+
+def test_a_replica_that_is_down_is_a_miss(drills: Drills) -> None:
+    drills.pair.standby.stop()
+    try:
+        drill = drills.run()
+    finally:
+        drills.pair.standby.start()
+    assert drill["verdict"] == "MISSED", drill["reasons"]
+    assert "the replica does not answer, and the source does" in drill["reasons"]
+    assert drill["replication"]["unanswered"] == drill["replication"]["looks"]
+
+
+def test_a_source_that_is_down_is_not_known(drills: Drills) -> None:
+    drills.pair.primary.stop()
+    try:
+        drill = drills.run(timeout="2s")
+    finally:
+        drills.pair.primary.start()
+    assert drill["verdict"] == "INCONCLUSIVE", drill["reasons"]
+
+
+def test_a_replica_that_stands_still_does_not_hold_the_drill_up(drills: Drills) -> None:
+    process = drills.pair.standby.process
+    assert process is not None
+    with process.paused():
+        drill = drills.run(timeout="1s")
+    assert drill["verdict"] == "MISSED", drill["reasons"]
