@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from drtests.core.actions import overdue
 from drtests.evidence import charts
+from drtests.evidence.lag_chart import lag_chart
 from drtests.model.record import ActionItem, DrillRecord, Measure, Record
 from drtests.model.units import format_duration, format_size, parse_instant
 from drtests.model.verdict import Verdict
@@ -52,6 +53,7 @@ def _environment(timezone: str) -> Environment:
     environment.filters |= {
         "duration": format_duration,
         "measure": _measure,
+        "size": format_size,
         "utc": lambda text: _moment(text, None),
         "local": lambda text: _moment(text, zone),
         "day": lambda text: text[:10],
@@ -117,6 +119,7 @@ class _Section:
     timeline: Any
     recovery: Any
     loss: Any
+    lag: Any
     meter: Any
     action: ActionItem | None
 
@@ -155,6 +158,7 @@ def _section(anchor: str, drill: DrillRecord, actions: dict[str, ActionItem]) ->
         timeline=charts.timeline(drill) if drill.phases else None,
         recovery=charts.recovery_bars(drill),
         loss=charts.loss_bars(drill),
+        lag=lag_chart(drill),
         meter=charts.meter(time.measured_seconds or 0.0, time.declared_seconds, drill.rto.seconds)
         if known and time and drill.rto
         else None,
