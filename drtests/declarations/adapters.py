@@ -95,6 +95,11 @@ def reference_problems(spec: BaseModel, source: Source, at: Path, known: Known) 
             yield _unknown(source, path, kind, name, known)
 
 
+def ids_in(spec: BaseModel, kind: str) -> frozenset[str]:
+    """All ids in the options that are of one kind, as a `Refers` calls it."""
+    return frozenset(name for _, found, name in _named(spec, ()) if found == kind)
+
+
 def _named(spec: BaseModel, at: Path) -> Iterator[tuple[Path, str, str]]:
     """Where an id stands, of what it is one, and the id."""
     for name, field in type(spec).model_fields.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -81,34 +82,41 @@ def bring_up(
     databases: Databases,
     except_for: str | None = None,
 ) -> None:
-    """Starts them in order, without the one that is there already. Raises what keeps one from starting.
-
-    Data that is damaged proves that this backup does not bring the system back: a check that missed, not a drill
-    that could not be carried out.
-    """
+    """Starts them in order, without the one that is there already. Raises what keeps one from starting."""
     for one in declared:
         if one.id == except_for:
             continue
         adapter = registry.recipe(one.recipe)
         recipe: Recipe = adapter(spec_of(adapter, f"database {one.id}", one.options))
-        began = log.clock.monotonic()
-        try:
+        with comes_up(one.id, one.recipe, log):
             databases.running[one.id] = recipe.bring_up(place_of(one, host, slot, log, moment))
-        except DatabaseDamaged as error:
-            judged: dict[str, Any] = {
-                "kind": "database",
-                "title": f"database {one.id} comes up",
-                "proves_data": True,
-                "verdict": Verdict.MISSED,
-                "reason": error.what,
-                "mend": error.mend,
-                "seconds": round(log.clock.monotonic() - began, 6),
-                "observation": {"recipe": one.recipe},
-                "data_loss_seconds": None,
-            }
-            log.write(e.CHECK_JUDGED, **judged)
-            raise
         log.fact(f"{one.id} server", databases.running[one.id].session.version())
+
+
+@contextmanager
+def comes_up(database: str, how: str, log: DrillLog) -> Iterator[None]:
+    """Journals damage that keeps a database from coming up, and raises it.
+
+    It proves that this backup does not bring the system back: a check that missed, not a drill that could not be
+    carried out. `how`: by which recipe.
+    """
+    began = log.clock.monotonic()
+    try:
+        yield
+    except DatabaseDamaged as error:
+        judged: dict[str, Any] = {
+            "kind": "database",
+            "title": f"database {database} comes up",
+            "proves_data": True,
+            "verdict": Verdict.MISSED,
+            "reason": error.what,
+            "mend": error.mend,
+            "seconds": round(log.clock.monotonic() - began, 6),
+            "observation": {"recipe": how},
+            "data_loss_seconds": None,
+        }
+        log.write(e.CHECK_JUDGED, **judged)
+        raise
 
 
 def live_twins(declared: Sequence[Database]) -> Mapping[str, str]:

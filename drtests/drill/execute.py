@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 from drtests.core import events as e
 from drtests.core.fold import drill_record
-from drtests.core.plan import INTEGRITY, OFFSITE, PYTHON, RECOVERY_POINTS, REPLICATION, RESTORE, DrillPlan
+from drtests.core.plan import FAILOVER, INTEGRITY, OFFSITE, PYTHON, RECOVERY_POINTS, REPLICATION, RESTORE, DrillPlan
 from drtests.drill.context import RunContext
+from drtests.drill.failing_over import fail_over
 from drtests.drill.log import DrillLog
 from drtests.drill.offsite.runner import prove_offsite
 from drtests.drill.reading import read_history, read_integrity
@@ -24,6 +25,7 @@ RUNNERS: Mapping[str, Runner] = {
     RECOVERY_POINTS: read_history,
     INTEGRITY: read_integrity,
     REPLICATION: replicate,
+    FAILOVER: fail_over,
     OFFSITE: prove_offsite,
 }
 
