@@ -25,6 +25,7 @@ def check_up(project: Project) -> list[Finding]:
     sizes: dict[str, int] = {}
     for repository in project.estate.repositories:
         found += _repository(project, repository, sizes)
+        found += _from_stagings(project, repository)
     for staging in project.estate.staging:
         found.append(_staging(project, staging, sizes))
     found += [*live_databases(project), *recipes(project), *stores(project)]
@@ -76,6 +77,28 @@ def _repository(project: Project, repository: Repository, sizes: dict[str, int])
         sizes[staging] = max(sizes.get(staging, 0), size.bytes)
         text = f"newest of {utc_text(mine[-1].time)}, {size.files} files, {format_size(size.bytes)} once restored"
         findings.append(Finding("ok", f"backup {name}/{backup.id}", text))
+    return findings
+
+
+def _from_stagings(project: Project, repository: Repository) -> list[Finding]:
+    """Restores run on the staging's host: what can be read from here may be out of its reach."""
+    machine = project.estate.machine
+    seen = {machine(repository.host)}
+    findings = []
+    for name, system in sorted(project.systems.items()):
+        host = project.staging(system.restore.staging).host
+        used = project.backup(name, system.restore.backup).repository == repository.id
+        if not used or machine(host) in seen:
+            continue
+        seen.add(machine(host))
+        subject = f"repository {repository.id} from host {host}"
+        try:
+            found = engine_on(project, repository, open_host(project, host), None).engine
+            text = f"{found.version()}, {len(found.recovery_points(Snapshots()))} recovery points"
+        except DrtestsError as error:
+            findings.append(Finding("problem", subject, error.what, error.mend))
+        else:
+            findings.append(Finding("ok", subject, text))
     return findings
 
 

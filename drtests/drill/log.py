@@ -24,6 +24,7 @@ class DrillLog:
         self.phase_name = ""
         self.quiet = False
         """While true, commands that go well are not journaled: for questions that are asked over and over."""
+        self._problems: list[DrtestsError] = []
         self._secrets: set[str] = set()
         self._redactor = Redactor(())
         self._journal = journal
@@ -44,7 +45,10 @@ class DrillLog:
         self.write(e.MEASURED, name=name, value=value, unit=unit, basis=basis)
 
     def problem(self, error: DrtestsError) -> None:
-        """Journals everything an error says. A problem keeps a drill from being MET."""
+        """Journals everything an error says, once. A problem keeps a drill from being MET."""
+        if any(error is told for told in self._problems):
+            return
+        self._problems.append(error)
         for told in error.diagnostics():
             where = told.where or (f"phase {self.phase_name}" if self.phase_name else "")
             self.write(e.PROBLEM, what=told.what, where=where, mend=told.mend)
