@@ -43,7 +43,7 @@ def production_sites(project: Project, system: str | None = None) -> frozenset[s
     found = {site.id for site in project.estate.sites if site.kind == "production"}
     for name, declared in project.systems.items():
         if system in (None, name):
-            found |= {site for source in declared.sources if (site := project.host(source.host).site)}
+            found |= {site for source in declared.sources if (site := project.host(source.host or "local").site)}
     return frozenset(found)
 
 

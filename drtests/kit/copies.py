@@ -37,7 +37,7 @@ def copies(project: Project, open_host: OpenHost, open_store: OpenStore) -> Iter
         if declared.path is not None:
             path = str(project.path(declared.path))
             host = open_host(declared.host)
-            site = declared.site or project.host(declared.host).site
+            site = declared.site or project.host(declared.host or "local").site
             yield Copy(declared, Folder(host, path), f"{path} on host {host.id}", site)
         else:
             yield _in_store(project, declared, open_store)
