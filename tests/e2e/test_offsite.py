@@ -1,0 +1,169 @@
+"""The offsite drill on a real restic repository in a real bucket: in order, then with much of it wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.buckets import S3Server
+from tests.support.estate import ago
+from tests.support.offsite import PREFIX, Offsite, make_offsite
+
+pytestmark = pytest.mark.usefixtures("restic_needed")
+DRILL = "app::offsite[vault]"
+
+
+@dataclass(frozen=True, slots=True)
+class Drilled:
+    """What one drill left."""
+
+    record: Mapping[str, Any]
+    parts: Mapping[str, Mapping[str, Any]]
+    pack: Path
+    exit_code: int
+
+    def verdict(self, part: str) -> str:
+        return str(self.parts[part]["verdict"])
+
+    def reason(self, part: str) -> str:
+        return str(self.parts[part]["reason"])
+
+
+def drill(offsite: Offsite) -> Drilled:
+    offsite.estate.write()
+    done = offsite.estate.drtests("run", DRILL)
+    pack = offsite.estate.packs()[-1]
+    [record] = json.loads((pack / "record.json").read_text())["drills"]
+    parts = {check["kind"].removeprefix("offsite."): check for check in record["checks"] if "offsite." in check["kind"]}
+    assert "Traceback" not in done.stderr
+    return Drilled(record, parts, pack, done.returncode)
+
+
+@pytest.fixture(scope="module")
+def offsite(tmp_path_factory: pytest.TempPathFactory, rclone: S3Server) -> Offsite:
+    return make_offsite(tmp_path_factory.mktemp("offsite"), rclone)
+
+
+def test_in_order_but_for_a_server_that_knows_no_lock(offsite: Offsite) -> None:
+    made = offsite.estate.drtests("kit")
+    assert made.returncode == 0, made.stderr
+    found = drill(offsite)
+    for part in ("kit", "copy", "separation", "encryption"):
+        assert found.verdict(part) == "MET", found.reason(part)
+    assert "same content" in found.reason("copy")
+    # rclone keeps no versions: whoever has the writer's keys destroys everything, and that is seen.
+    assert found.verdict("immutability") == found.verdict("bucket") == found.verdict("3-2-1-1-0") == "MISSED"
+    digits = {digit["of"]: digit["met"] for digit in found.parts["3-2-1-1-0"]["observation"]["digits"]}
+    assert digits["offsite"] is True
+    assert digits["immutable or offline"] is False
+    assert digits["kinds of media"] is True
+    assert found.record["verdict"] == "MISSED"
+    assert found.exit_code == 1
+    assert found.record["controls"] == ["BC.03"]
+    # The restore was done by the kit's own program, with nothing left behind, and in time.
+    alone = found.parts["restore"]["observation"]
+    assert (alone["program"], alone["program_as_listed"], alone["keys"]) == ("kit", True, "kit")
+    assert (alone["checks"], alone["passed"]) == (2, 2)
+    assert any("/kit/restic" in command["argv"][0] for command in found.record["commands"])
+    assert found.record["recovery_time"]["measured_seconds"] < found.record["rto"]["seconds"]
+    assert found.record["problems"] == []
+    assert offsite.estate.leftovers() == []
+    cost = found.record["facts"]["cost of vault-bucket"]
+    assert cost["measured"] > 0
+    assert cost["reads"] > 0
+    for secret in offsite.secrets:
+        for file in [*found.pack.rglob("*"), *offsite.kit.rglob("*")]:
+            assert not file.is_file() or secret.encode() not in file.read_bytes(), file
+
+
+def test_stale_incomplete_under_one_account_and_a_kit_of_before(offsite: Offsite) -> None:
+    """The primary got a newer backup that was never copied, and an older one is gone from the copy."""
+    assert offsite.estate.drtests("kit").returncode == 0
+    oldest, *_ = sorted(json.loads(offsite.restic("snapshots", "--json")), key=lambda one: str(one["time"]))
+    offsite.restic("forget", oldest["id"])
+    offsite.estate.backup(ago(seconds=30))
+    offsite.estate.estate["stores"][0]["account"] = "School-Admin"
+    offsite.estate.bia["processes"][0]["rpo"] = "2m"
+    found = drill(offsite)
+    assert found.verdict("copy") == "MISSED"
+    copied = found.parts["copy"]["observation"]
+    assert (copied["expected"], copied["missing_count"]) == (3, 2)
+    assert "over an RPO" in found.reason("copy")
+    assert found.verdict("separation") == "MISSED"
+    assert "the same account as repository nas" in found.reason("separation")
+    assert found.verdict("kit") == "MISSED"
+    assert "stale" in found.reason("kit")
+    score = {digit["of"]: digit["met"] for digit in found.parts["3-2-1-1-0"]["observation"]["digits"]}
+    assert score["errors"] is False
+    assert score["offsite"] is False
+    offsite.estate.estate["stores"][0]["account"] = "backup-only"
+    offsite.estate.bia["processes"][0]["rpo"] = "26h"
+
+
+def test_at_home_with_the_same_password_unencrypted_and_without_a_kit(offsite: Offsite) -> None:
+    """What a folder on the same disk, called offsite, comes to."""
+    shutil.rmtree(offsite.kit, ignore_errors=True)
+    root = offsite.root
+    shutil.copytree(root / "repository", root / "second")
+    (root / "second" / "data" / "00" / "students.csv").write_bytes(b"name,group\n" * 500)
+    kept = dict(offsite.vault)
+    offsite.vault.update({"location": "second", "password": "file:password", "site": "school", "environment": {}})
+    del offsite.vault["store"]
+    found = drill(offsite)
+    assert found.verdict("kit") == "MISSED"
+    assert "there is no kit" in found.reason("kit")
+    assert found.verdict("separation") == "MISSED"
+    shared = {facet["what"] for facet in found.parts["separation"]["observation"]["facets"] if facet["same"]}
+    assert shared >= {"site", "password", "file system", "machine"}
+    assert found.verdict("encryption") == "MISSED"
+    assert "students.csv" in found.reason("encryption")
+    assert found.verdict("immutability") == "INCONCLUSIVE"
+    assert "bucket" not in found.parts
+    # It restores nevertheless; but by production's own tools and keys, which proves nothing.
+    assert found.parts["restore"]["observation"]["passed"] == 2
+    assert found.verdict("restore") == "INCONCLUSIVE"
+    offsite.vault.clear()
+    offsite.vault.update(kept)
+
+
+def test_a_copy_that_cannot_be_had_leaves_every_part_told(offsite: Offsite) -> None:
+    """The keys that are kept are those of another account; all else is told nevertheless."""
+    (offsite.root / "vault-password").write_text("another password")
+    (offsite.root / "vault-password").chmod(0o600)
+    found = drill(offsite)
+    assert found.record["verdict"] == "MISSED"
+    assert found.verdict("restore") == "INCONCLUSIVE"
+    assert found.verdict("copy") == "INCONCLUSIVE"
+    assert len(found.parts) == 8
+    assert any("no key of the repository opens" in problem["what"] for problem in found.record["problems"])
+    assert offsite.estate.leftovers() == []
+
+
+def test_the_kit_goes_to_a_bucket_too_and_is_read_back_from_there(offsite: Offsite) -> None:
+    estate = offsite.estate.estate
+    estate["kit"]["copies"] = [{"store": "vault-bucket", "key": "kit"}]
+    offsite.estate.write()
+    assert offsite.estate.drtests("kit", "--check").returncode == 1
+    assert offsite.estate.drtests("kit").returncode == 0
+    checked = offsite.estate.drtests("kit", "--check")
+    assert checked.returncode == 0, checked.stdout
+    folder = offsite.root / "recovery-kit"
+    sums = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, capture_output=True, text=True, check=False)
+    assert sums.returncode == 0, sums.stdout
+    assert (folder / "tools" / "local" / "restic").stat().st_mode & 0o111
+    client = offsite.server.client()
+    keys = {one["Key"] for one in client.list_objects_v2(Bucket=offsite.bucket, Prefix="kit/")["Contents"]}
+    assert {"kit/SHA256SUMS", "kit/kit.json", "kit/recovery-kit.html", "kit/runbooks/app.md"} <= keys
+    client.put_object(Bucket=offsite.bucket, Key="kit/plan.md", Body=b"all is well")
+    checked = offsite.estate.drtests("kit", "--check", "--json")
+    assert checked.returncode == 1
+    assert "plan.md was changed" in checked.stdout
+    # A kit never touches what is beside it.
+    assert client.list_objects_v2(Bucket=offsite.bucket, Prefix=f"{PREFIX}/config")["KeyCount"] == 1
