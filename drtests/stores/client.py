@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -23,6 +25,9 @@ PAUSE = 0.2
 _CONNECTING = 10.0
 _WORKERS = 16
 """Connections that are kept: as many as the bucket engine downloads at a time."""
+
+_MAKING = threading.Lock()
+"""Clients may be used by several threads, but not made by them."""
 
 _READS = ("get_", "head_", "list_")
 
@@ -92,15 +97,16 @@ def _client(context: StoreContext, meter: Meter, *, signed: bool) -> Any:
         user_agent_extra="drtests",
     )
     keys = context.credentials if signed else {"access_key": "unsigned", "secret_key": "unsigned"}
-    client = _session().client(
-        "s3",
-        endpoint_url=declared.endpoint,
-        region_name=declared.region,
-        aws_access_key_id=keys["access_key"],
-        aws_secret_access_key=keys["secret_key"],
-        aws_session_token=keys.get("session_token"),
-        config=config,
-    )
+    with _MAKING:
+        client = _session().client(
+            "s3",
+            endpoint_url=declared.endpoint,
+            region_name=declared.region,
+            aws_access_key_id=keys["access_key"],
+            aws_secret_access_key=keys["secret_key"],
+            aws_session_token=keys.get("session_token"),
+            config=config,
+        )
     events = client.meta.events
     events.register("before-send.s3", meter.before_send)
     events.register("before-call.s3", _stay)
@@ -109,8 +115,11 @@ def _client(context: StoreContext, meter: Meter, *, signed: bool) -> Any:
     return client
 
 
+@cache
 def _session() -> Any:
-    """Of no profile and no configuration file: whatever lies about on the machine, a drill does what is declared."""
+    """One for all, since it reads much. Of no profile and no configuration file: whatever lies about on the machine,
+    a drill does what is declared.
+    """
     core = botocore.session.Session()
     for name, value in (
         ("profile", None), ("config_file", "/dev/null"), ("credentials_file", "/dev/null"),

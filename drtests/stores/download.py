@@ -37,7 +37,7 @@ def download(client: Client, meter: Meter, fact: ObjectFact, path: Path) -> str:
             with path.open("wb") as file:
                 one.bring(file)
             return one.verified()
-        except StoreError:
+        except BaseException:
             path.unlink(missing_ok=True)
             raise
 

@@ -13,9 +13,11 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
+    IncompleteReadError,
     ParamValidationError,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
@@ -141,9 +143,9 @@ def failure(error: Exception, *, bucket: str, endpoint: str, asked: str, region:
         )
     if isinstance(error, ParamValidationError):
         return StoreError(f"it cannot be asked so: {_words(error)}", where=where, mend="look at the bucket's name")
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | NoConnection | IncompleteReadError):
         return StoreUnreachable(
-            f"no answer: {_words(error)}",
+            f"no answer, or not all of it: {_words(error)}",
             where=where,
             mend="see whether the endpoint is right, and reached from here",
         )

@@ -152,19 +152,32 @@ class Ceph:
             process.stop()
 
 
-def policy(bucket: str, writer: Sequence[str], reader: Sequence[str] = ("s3:Get*", "s3:List*")) -> str:
-    """A bucket policy: what the writer may do, and the reader, on the bucket and all objects."""
-    return json.dumps(
-        {
-            "Version": "2012-10-17",
-            "Statement": [_allow(bucket, READER, reader), _allow(bucket, WRITER, writer)],
-        }
-    )
+APPEND_ONLY = ("s3:PutObject", "s3:GetObject", "s3:ListBucket")
+"""What a backup writer needs."""
+HARMFUL = (
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:BypassGovernanceRetention",
+    "s3:PutObjectRetention",
+    "s3:PutObjectLegalHold",
+    "s3:PutBucketVersioning",
+)
 
 
-def _allow(bucket: str, account: Account, actions: Sequence[str]) -> Mapping[str, Any]:
+def policy(bucket: str, writer: Sequence[str], denied: Sequence[str] = ()) -> str:
+    """A bucket policy: all reading for the reader; for the writer what it may do, and what it may not."""
+    statements = [
+        _statement("Allow", bucket, READER, ("s3:Get*", "s3:List*")),
+        _statement("Allow", bucket, WRITER, writer),
+    ]
+    if denied:
+        statements.append(_statement("Deny", bucket, WRITER, denied))
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def _statement(effect: str, bucket: str, account: Account, actions: Sequence[str]) -> Mapping[str, Any]:
     return {
-        "Effect": "Allow",
+        "Effect": effect,
         "Principal": {"AWS": [f"arn:aws:iam:::user/{account.name}"]},
         "Action": list(actions),
         "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
