@@ -60,6 +60,8 @@ def _precious(all_: Declared, estate: Estate) -> Places:
             anywhere = repository.host is None and repository.folder.startswith("/")
             host = _EVERYWHERE if anywhere else estate.machine(repository.host)
             found[host, _absolute(all_.root, repository.folder)] = f"repository {repository.id!r}"
+    for at, path in estate.kit.folders() if estate.kit else ():
+        found[estate.machine(at), _absolute(all_.root, path)] = "the recovery kit"
     return found
 
 

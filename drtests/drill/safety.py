@@ -73,6 +73,8 @@ def _precious(project: Project, machines: set[str]) -> list[tuple[str, str]]:
         if repository.folder is not None
         and (machine(repository.host) in machines or (not repository.host and repository.folder.startswith("/")))
     ]
+    kit = project.estate.kit.folders() if project.estate.kit else ()
+    found += [("the recovery kit", str(project.path(path))) for host, path in kit if machine(host) in machines]
     return [*found, ("the declarations", str(project.root / "targets"))] if _LOCAL in machines else found
 
 

@@ -60,3 +60,7 @@ class Kit(Declaration):
     """Put the backup programs themselves in."""
     keys: tuple[KeptKey, ...] = ()
     """Of each repository: where its keys are kept."""
+
+    def folders(self) -> tuple[tuple[str | None, str], ...]:
+        """Host and path of every folder that it lies in."""
+        return ((None, self.path), *((copy.host, copy.path) for copy in self.copies if copy.path is not None))

@@ -341,6 +341,8 @@ def test_keys_hang_on_no_single_person(project: Project, kept: KeptKey | None, w
         ("{path: away, site: town}", "{site: town}", "exactly one"),
         ("{repository: vault, kept", "{repository: nowhere, kept", "nowhere"),
         ("holders: [anna, bram]", "holders: [anna, nobody]", "nobody"),
+        ("path: scratch", "path: away/scratch", "recovery kit"),
+        ("path: scratch", "path: recovery-kit", "recovery kit"),
         ("    offsite: true", "    offsite: true\n    copy_of: nowhere", "nowhere"),
         ("    offsite: true", "    offsite: true\n    copy_of: vault", "vault"),
     ],
