@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.buckets import S3Server
+from tests.support.ceph import APPEND_ONLY, HARMFUL, READER, WRITER, Ceph, policy
 from tests.support.estate import ago
 from tests.support.offsite import PREFIX, Offsite, make_offsite
 
@@ -167,3 +168,21 @@ def test_the_kit_goes_to_a_bucket_too_and_is_read_back_from_there(offsite: Offsi
     assert "plan.md was changed" in checked.stdout
     # A kit never touches what is beside it.
     assert client.list_objects_v2(Bucket=offsite.bucket, Prefix=f"{PREFIX}/config")["KeyCount"] == 1
+
+
+def test_on_a_server_that_locks_all_of_it_is_met(ceph: Ceph, tmp_path: Path) -> None:
+    """Object lock in compliance mode, a writer who may only add, a reader who may only read."""
+    server, client = ceph.server, ceph.server.client()
+    bucket = server.bucket(locked=True)
+    retention = {"Mode": "COMPLIANCE", "Days": 1}
+    lock = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": retention}}
+    client.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=lock)
+    client.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, APPEND_ONLY, HARMFUL))
+    offsite = make_offsite(tmp_path, server, bucket, READER, WRITER)
+    offsite.estate.estate["stores"][0]["demands"] = {"lock": "compliance", "retention": "1d"}
+    offsite.estate.write()
+    assert offsite.estate.drtests("kit").returncode == 0
+    found = drill(offsite)
+    wrong = {name: part["reason"] for name, part in found.parts.items() if part["verdict"] != "MET"}
+    assert wrong == {}
+    assert found.exit_code == 0

@@ -63,11 +63,17 @@ class Offsite:
         return [PASSWORD, VAULT_PASSWORD, self.server.owner.access_key, self.server.owner.secret_key]
 
 
-def make_offsite(root: Path, server: S3Server, writer: Account | None = None, **bucket: bool) -> Offsite:
+def make_offsite(
+    root: Path,
+    server: S3Server,
+    bucket: str | None = None,
+    reader: Account | None = None,
+    writer: Account | None = None,
+) -> Offsite:
     """All is well: the copy is complete, the declarations are written. The kit is not."""
     estate = make_estate(root / "project")
-    made = Offsite(estate, server, server.bucket(**bucket), root / "elsewhere" / "kit")
-    _secrets(estate.root, server, writer or server.owner)
+    made = Offsite(estate, server, bucket or server.bucket(), root / "elsewhere" / "kit")
+    _secrets(estate.root, reader or server.owner, writer or server.owner)
     _declare(made)
     estate.write()
     made.restic("init", "--copy-chunker-params", source=True)
@@ -75,11 +81,11 @@ def make_offsite(root: Path, server: S3Server, writer: Account | None = None, **
     return made
 
 
-def _secrets(root: Path, server: S3Server, writer: Account) -> None:
+def _secrets(root: Path, reader: Account, writer: Account) -> None:
     values = {
         "vault-password": VAULT_PASSWORD,
-        "key-id": server.owner.access_key,
-        "secret-key": server.owner.secret_key,
+        "key-id": reader.access_key,
+        "secret-key": reader.secret_key,
         "writer-key-id": writer.access_key,
         "writer-secret-key": writer.secret_key,
     }
