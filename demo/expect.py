@@ -16,6 +16,7 @@ DRILLS = tuple(
     sorted(
         [f"{system}::{kind}" for system in SYSTEMS for kind in ("restore", "recovery_points", "integrity")]
         + [f"student-records::{test}" for test in PYTHON_TESTS]
+        + ["timetable::replication[standby]", "timetable::failover[standby]"]
     )
 )
 

@@ -39,6 +39,12 @@ def planned(project: Project, offline: bool) -> dict[str, Any]:
                         "staging": project.staging(project.systems[system].restore.staging).path if restores else None,
                     }
                 )
+    offsite = [one.id for one in project.estate.repositories if one.offsite]
+    if offsite and project.estate.kit is None:
+        gaps.append(
+            f"{', '.join(offsite)}: declared offsite, and nothing proves that a site can be lost: declare a recovery "
+            "kit (`kit` in targets/estate.yaml), and `::offsite[...]` drills will"
+        )
     needed = {process for objectives in project.objectives.values() for process in objectives.processes}
     gaps += [
         f"process {process.id!r} depends on no declared system: nothing here proves that it can recover"

@@ -58,8 +58,8 @@ def adapter_problems(system: System, estate: Estate | None, source: Source) -> I
     for number, failover in enumerate(system.failovers):
         at = ("failovers", number)
         yield from _one(registry.rehearsal, failover.kind, "kind", failover, source, at, known)
-        if failover.database not in known["database"]:
-            yield _unknown(source, (*at, "database"), "database", failover.database, known)
+        if failover.stands_for not in known["database"]:
+            yield _unknown(source, (*at, "stands_for"), "database", failover.stands_for, known)
 
 
 def _one(

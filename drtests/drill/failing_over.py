@@ -30,7 +30,7 @@ def fail_over(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | 
     """Carries out the phases. Raises what kept it from going on, after cleaning up."""
     system = context.project.systems[plan.system]
     declared = next(one for one in system.failovers if one.id == plan.subject)
-    database = next(one for one in system.databases if one.id == declared.database)
+    database = next(one for one in system.databases if one.id == declared.stands_for)
     checks = build_checks(system)
     now = context.clock.now()
     log.write(

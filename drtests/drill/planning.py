@@ -36,7 +36,8 @@ def drills_of(project: Project, system_id: str) -> list[DrillName]:
         if backup.repository not in seen:
             seen.add(backup.repository)
             found.append(DrillName(_named(INTEGRITY, backup.repository, several), INTEGRITY, backup.id))
-    offsite = {one.id for one in project.estate.repositories if one.offsite}
+    # A recovery kit is what such a drill begins with: who declares none is not that far, and `drtests plan` says so.
+    offsite = {one.id for one in project.estate.repositories if one.offsite and project.estate.kit is not None}
     for backup in system.backups:
         if backup.repository in offsite:
             offsite.remove(backup.repository)

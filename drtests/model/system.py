@@ -237,7 +237,7 @@ class Failover(Declaration):
     id: Id
     kind: str
     """E.g. postgres."""
-    database: Id
+    stands_for: Id
     """Of this system's `databases`: the promoted replica takes its place for recovery steps and checks."""
     timeout: Duration = timedelta(hours=1)
     """For building the replica, and again for catching up."""

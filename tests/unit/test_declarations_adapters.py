@@ -52,7 +52,7 @@ replicas:
 failovers:
   - id: standby
     kind: {DOTTED}
-    database: records
+    stands_for: records
     needed: x
 """
 TEXTS = {
@@ -79,7 +79,7 @@ def test_what_is_right_loads(tmp_path: Path) -> None:
     system = project.systems["records"]
     assert system.databases[0].options == {"path": "srv/app.db"}
     assert system.replicas[0].options == {"needed": "x", "source": "production"}
-    assert system.failovers[0].database == "records"
+    assert system.failovers[0].stands_for == "records"
     assert [database.id for database in project.estate.databases] == ["production", "standby"]
     for name, text in TEXTS.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -154,15 +154,15 @@ CASES: dict[str, Case] = {
         "id 'standby' is taken already", "of its own",
     ),
     "misspelt kind of failover": (
-        "records", f"kind: {DOTTED}\n    database", "kind: @nothing\n    database",
+        "records", f"kind: {DOTTED}\n    stands_for", "kind: @nothing\n    stands_for",
         "there is no kind of failover 'nothing'", "installed kinds of failovers",
     ),
     "no such database to fail over": (
-        "records", "database: records\n    needed", "database: @recrds\n    needed",
+        "records", "stands_for: records\n    needed", "stands_for: @recrds\n    needed",
         "there is no database 'recrds'", "'records'?",
     ),
     "missing option of a failover": (
-        "records", "failovers:", f"failovers:\n  - @{{id: more, kind: '{DOTTED}', database: records}}",
+        "records", "failovers:", f"failovers:\n  - @{{id: more, kind: '{DOTTED}', stands_for: records}}",
         "'needed' is missing", "add `needed",
     ),
     # Checks on them

@@ -117,7 +117,7 @@ FINE: list[tuple[str, list[str | int], Any]] = [
     ("system", ["databases"], [{"id": "a", "recipe": "sqlite", "path": "x", "live": "b", "timeout": "5m"}]),
     ("system", ["databases"], [{"id": "a", "recipe": "my_package:Recipe", "any": 1}]),
     ("system", ["replicas"], [{"id": "a", "kind": "my_package:Replica", "markers": True, "any": 1}]),
-    ("system", ["failovers"], [{"id": "a", "kind": "my_package:Failover", "database": "b", "any": 1}]),
+    ("system", ["failovers"], [{"id": "a", "kind": "my_package:Failover", "stands_for": "b", "any": 1}]),
     ("estate", ["databases"], [{"id": "a", "type": "redis", "password": "env:PASSWORD"}]),
     ("estate", ["databases"], [{"id": "a", "type": "my_package:Client"}]),
 ]
