@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from drtests.databases.postgres.dump import PostgresDumpRecipe, PostgresDumpSpec
 from drtests.databases.postgres.scratch import ScratchPostgres
-from drtests.errors import DatabaseDamaged, DatabaseMissing
+from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing
 from drtests.hosts.local import LocalHost
 from drtests.model.estate import Host as Declaration
 from drtests.testing.recipe_contract import RecipeContract, Restored
@@ -233,3 +233,43 @@ def test_programs_that_are_not_there(dumped: Path, brought: Brought) -> None:
     brought.copy(dumped / "custom")
     with pytest.raises(DatabaseMissing):
         brought.up(path="app.dump", binaries="/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("CREATE EXTENSION nosuch;", "nosuch"),
+        ("SET nosuch_timeout = 0;", "older than the one that wrote it"),
+    ],
+)
+def test_what_the_host_lacks_says_nothing_of_the_dump(dumped: Path, brought: Brought, line: str, match: str) -> None:
+    file = brought.copy(dumped / "plain") / "app.sql"
+    file.write_text(f"{line}\n{file.read_text()}")
+    with pytest.raises(DatabaseMissing, match=match) as caught:
+        brought.up(path="app.sql")
+    assert "install" in caught.value.mend
+
+
+def test_text_in_no_encoding(dumped: Path, brought: Brought) -> None:
+    file = brought.copy(dumped / "plain") / "app.sql"
+    told = file.read_bytes().replace(b"'UTF8'", b"'SQL_ASCII'").replace(b"\tstudent 1\t", b"\tstudent \xff\t")
+    file.write_bytes(told)
+    made = brought.up(path="app.sql", encoding="SQL_ASCII", locale="C")
+    assert made.session.query("SELECT encode(name::bytea, 'hex') FROM students WHERE id = 1") == [
+        [b"student \xff".hex()]
+    ]
+
+
+def test_a_staging_to_which_the_server_has_no_way(dumped: Path, host: LocalHost) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root's commands run a server as somebody else")
+    with made_workplace(None) as folder:
+        barred = folder / "barred"
+        staging = barred / "staging"
+        staging.mkdir(parents=True)
+        barred.chmod(0o700)
+        brought = Brought(host, str(staging))
+        brought.copy(dumped / "custom")
+        with pytest.raises(DatabaseError, match=f"not let through {barred}$") as caught:
+            brought.up(path="app.dump")
+        assert f"chmod o+x {barred}" in caught.value.mend

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator
 from drtests.databases.postgres.failures import failure, state_and_text
 from drtests.databases.postgres.programs import SERVER_PACKAGE, Binaries, find
 from drtests.databases.postgres.scratch import USUAL_USER, ScratchPostgres, Starting, check_settings
+from drtests.databases.postgres.startup import lacking
 from drtests.databases.serving import Deadline, hand_over, last_words, server_user, told_as_missing
 from drtests.errors import DatabaseDamaged
 from drtests.model.base import Declaration, Flag, Text
@@ -44,7 +45,11 @@ class PostgresDumpSpec(Declaration):
     path: RelativePath
     """The dump, in the restored tree."""
     database: str = Field(default="restored", pattern=r"^[^/\\]+$", max_length=63)
-    """Name of the database it is loaded into, where queries start. Made anew, in UTF-8."""
+    """Name of the database it is loaded into, where queries start. Made anew."""
+    encoding: str = Field(default="UTF8", pattern=r"^[A-Za-z0-9_-]+$")
+    """Of that database; what the dump holds is converted. SQL_ASCII, with `locale: C`, takes whatever is in it."""
+    locale: str = Field(default="C.UTF-8", pattern=r"^[A-Za-z0-9_.@-]+$")
+    """How that database sorts. It has to be known on that host."""
     jobs: int = Field(default=2, ge=1, le=64)
     """How many tables are loaded at a time; custom and directory form only."""
     end_mark: Flag = True
@@ -105,8 +110,13 @@ class PostgresDumpRecipe:
         user = server_user(place, USUAL_USER)
         starting = Starting(place, user, deadline, self._binaries(host), self._spec.settings, _ROLE)
         hand_over(place, user, deadline)
-        words = ("--auth=trust", f"--username={_ROLE}", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums")
-        starting.run("initdb", *words, f"--pgdata={starting.data}")
+        words = (
+            "--auth=trust",
+            f"--username={_ROLE}",
+            f"--encoding={self._spec.encoding}",
+            f"--locale={self._spec.locale}",
+        )
+        starting.run("initdb", "--data-checksums", *words, f"--pgdata={starting.data}")
         made = starting.start(self._spec.database, self._spec.port)
         try:
             made.wait()
@@ -159,7 +169,7 @@ class PostgresDumpRecipe:
     def _load(self, made: ScratchPostgres, starting: Starting, source: str, form: str) -> None:
         name = self._spec.database.replace('"', '""')
         owner = made.open("postgres", writable=True)
-        owner.script(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8';", starting.deadline.left())
+        owner.script(f'CREATE DATABASE "{name}" TEMPLATE template0;', starting.deadline.left())
         if form in ("plain", "packed"):
             self._load_plain(made, starting, source, form)
         else:
@@ -211,6 +221,9 @@ class PostgresDumpRecipe:
     def _refused(self, stderr: str, exit_code: int) -> None:
         path = self._spec.path
         state, text = state_and_text(stderr)
+        lacks = lacking(stderr, path)
+        if lacks is not None:
+            raise lacks
         if state.startswith(("53", "57", "58")):
             # The server's own trouble (no room, told to stop), which says nothing of the dump.
             raise failure(stderr, exit_code, path, 0)

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from drtests.databases.postgres.client import DEFAULT_PORT, Postgres
 from drtests.databases.postgres.programs import SERVER_PACKAGE, Binaries
-from drtests.databases.postgres.startup import cause, ended
+from drtests.databases.postgres.startup import cause, ended, lacking
 from drtests.databases.serving import (
     Deadline,
     ServerUser,
@@ -290,6 +290,9 @@ class ScratchPostgres:
         if not result.exit_code:
             return ()
         said = last_words(result.stdout + result.stderr, 8)
+        lacks = lacking(said, f"host {host.id}")
+        if lacks is not None:
+            raise lacks
         # Whatever keeps the data of this server from being read is damage, but for the drill's own doing.
         if result.exit_code == damage and not re.search(r"timeout|could not connect|connection to server", said):
             return (f"{name}: {said}",)

@@ -16,7 +16,10 @@ _DAMAGE = re.compile(
 )
 _OTHER_RELEASE = re.compile(r"incompatible with (?:this version|server)|was initialized (?:by|with)", re.IGNORECASE)
 _NO_PROGRAM = re.compile(r"^drtests: (\S+) is not installed", re.MULTILINE)
-_NO_LIBRARY = re.compile(r'could not (?:access file|load library) "([^"]+)"')
+_NO_LIBRARY = re.compile(
+    r'could not (?:access file|load library|open extension control file) "([^"]+)"|extension "([^"]+)" is not available'
+)
+_NEWER = re.compile(r"invalid command \\(?:un)?restrict|unsupported version \(|unrecognized configuration parameter")
 _LAST_TRANSACTION = re.compile(r"last completed transaction was at log time (.+)")
 _LINE = re.compile(r"^.*(?:FATAL|PANIC|ERROR): .*$", re.MULTILINE)
 _ECHO = re.compile(r"FATAL: +(?:57P03: )?the database system is")
@@ -42,6 +45,24 @@ def cause(log: str) -> str:
     return last_words("\n".join(found), 2) or last_words(log)
 
 
+def lacking(said: str, where: str) -> DatabaseMissing | None:
+    """When it is the host that lacks something, and nothing is wrong with the backup."""
+    library = _NO_LIBRARY.search(said)
+    if library:
+        return DatabaseMissing(
+            f"the extension {library[1] or library[2]} is not installed",
+            where=where,
+            mend="install it beside the server that the drill starts, in the release that the data needs",
+        )
+    if _NEWER.search(said):
+        return DatabaseMissing(
+            f"the installed PostgreSQL is older than the one that wrote it: {last_words(said, 2)}",
+            where=where,
+            mend="install the release that wrote it, or a newer one, there",
+        )
+    return None
+
+
 def ended(log: str, told: str, where: str) -> DatabaseError:
     """The error that fits. `told` is what the drill knows: its exit code and last words."""
     said = f"the scratch server ends while it starts: {told}"
@@ -62,11 +83,9 @@ def ended(log: str, told: str, where: str) -> DatabaseError:
         return DatabaseMissing(
             f"{missing[1]} is not installed, and unpacks the archived log", where=where, mend=f"install {missing[1]}"
         )
-    library = _NO_LIBRARY.search(log)
-    if library:
-        return DatabaseMissing(
-            f"the extension {library[1]} is not installed", where=where, mend="install it beside that server"
-        )
+    lacks = lacking(log, where)
+    if lacks is not None:
+        return lacks
     if _TOO_SMALL.search(log):
         return DatabaseError(
             said, where=where, mend="give the recipe what the log tells, in `settings`, e.g. {max_connections: 500}"
