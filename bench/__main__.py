@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import collecting, machine, restoring, sealing
+from bench import collecting, machine, restoring, sealing, ssh
 from bench.result import Result
 
 _MEASUREMENTS: dict[str, Callable[[Path, float, int], Iterator[Result]]] = {
     "restore": restoring.measure,
     "seal": sealing.measure,
     "collect": collecting.measure,
+    "ssh": ssh.measure,
 }
 
 

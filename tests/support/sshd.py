@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -117,14 +118,18 @@ class Sshd:
         """Runs what follows with files of /etc of its own, in its network namespace if it has one."""
         etc = self.folder / "etc"
         etc.mkdir(exist_ok=True)
-        ask = ["openssl", "passwd", "-6", "-stdin"]
+        if self.sudoers:
+            needs("sudo", install="sudo")
+        ask = [needs("openssl", install="openssl"), "passwd", "-6", "-stdin"]
         hashed = subprocess.run(ask, input=f"{self.password}\n", text=True, capture_output=True, check=True).stdout
         hashed = hashed.strip()
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         shutil.chown(home, 4242, 4242)
+        # The same shell for everybody, which reads no files of its user's first.
+        users = re.sub(r"^(root:.*:)[^:]*$", r"\1/bin/sh", Path("/etc/passwd").read_text(), flags=re.MULTILINE)
         files = {
-            "passwd": Path("/etc/passwd").read_text() + f"{USER}:x:4242:4242::{home}:/bin/sh\n",
+            "passwd": users + f"{USER}:x:4242:4242::{home}:/bin/sh\n",
             "group": Path("/etc/group").read_text() + f"{USER}:x:4242:\n",
             "shadow": f"root:*:19000::::::\n{USER}:{hashed}:19000::::::\n",
             "sudoers": "root ALL=(ALL) ALL\n" + (f"{USER} {self.sudoers}\n" if self.sudoers else ""),
