@@ -321,8 +321,7 @@ def told_leftovers(report: AttackReport) -> tuple[str, ...]:
 
 
 def _money(amount: float, prices: Prices) -> str:
-    text = f"{amount:.2f}" if amount >= 0.01 or amount == 0 else f"{amount:.6f}"
-    return f"{text} {prices.currency}"
+    return f"{amount:.4f} {prices.currency}"
 
 
 def evidence(report: AttackReport) -> Mapping[str, object]:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from drtests.errors import (
     BudgetExceeded,
     ObjectMissing,
+    SafetyError,
     StoreDenied,
     StoreError,
     StoreThrottled,
@@ -331,18 +332,26 @@ def _suspend(run: _Attack) -> None:
 
 
 def _enabled(run: _Attack) -> str:
-    """Why versioning is not certainly enabled again; empty when it is."""
-    why = ""
+    """Why versioning is not certainly enabled again; empty when it is. An interruption waits until then."""
+    why = "it was not tried"
+    interrupted: BaseException | None = None
     for _ in range(3):
-        said = _try(lambda: run.weapons.set_versioning("Enabled"))
         try:
-            why = "" if run.reader.versioning() == "enabled" else f"the store answered: {said[1] or said[0]}"
+            run.weapons.set_versioning("Enabled")
+            why = "" if run.reader.versioning() == "enabled" else "the store accepted it, and did not do it"
         except StoreError as error:
             why = error.what
+        except BaseException as error:  # noqa: BLE001 - raised below: first the bucket is put right
+            interrupted, why = error, why or "it was interrupted"
         if not why:
-            return ""
+            break
     bucket = run.weapons.declared.bucket
-    return f"versioning of bucket {bucket} was suspended by this attack and is not certainly enabled again: {why}"
+    harm = f"versioning of bucket {bucket} was suspended by this attack and is not certainly enabled again: {why}"
+    if interrupted is not None:
+        if why:
+            raise SafetyError(harm, where=bucket, mend="enable it by hand now") from interrupted
+        raise interrupted
+    return harm if why else ""
 
 
 def _clean_up(run: _Attack) -> Iterator[Leftover]:

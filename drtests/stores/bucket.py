@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,10 @@ from drtests.stores.download import download
 from drtests.stores.facts import read_facts, read_versioning
 from drtests.stores.failures import FAILURES
 from drtests.stores.meter import Meter
+
+PAGE = 1000
+"""Keys of one answer; no store gives more."""
+_LISTINGS = {"ListBucketResult", "ListVersionsResult"}
 
 
 class S3Store:
@@ -100,7 +105,14 @@ class S3Store:
     def _pages(self, operation: str, prefix: str, tokens: Mapping[str, str]) -> Iterator[Any]:
         following: dict[str, Any] = {}
         while True:
-            page = self._client.ask(operation, prefix, Prefix=prefix, **following)
+            page = self._client.ask(operation, prefix, Prefix=prefix, MaxKeys=PAGE, **following)
+            if page.get("Root") not in _LISTINGS:
+                # An empty bucket must not be what anybody's answer is taken for.
+                raise StoreError(
+                    "the answer is no listing of S3",
+                    where=f"store {self.id!r}",
+                    mend="see whether the endpoint is that of an object store, and no proxy answers in its place",
+                )
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -216,7 +228,8 @@ class S3Store:
                 where=f"store {self.id!r}",
                 mend="declare `attack_versioning: true` if that is wanted",
             )
-        self._client.ask("put_bucket_versioning", VersioningConfiguration={"Status": status})
+        with self._meter.anyway() if status == "Enabled" else nullcontext():
+            self._client.ask("put_bucket_versioning", VersioningConfiguration={"Status": status})
 
     def _may_suspend(self) -> bool:
         return self.declared.attack_versioning or self.versioning() == "suspended"

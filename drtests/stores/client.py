@@ -125,7 +125,8 @@ def _session() -> Any:
         ("profile", None), ("config_file", "/dev/null"), ("credentials_file", "/dev/null"),
         ("defaults_mode", "legacy"), ("metadata_service_num_attempts", 0),
     ):  # fmt: skip
-        core.set_config_variable(name, value)
+        # Not that of the session: None would be none there, and the surroundings be asked.
+        core.get_component("config_store").set_config_variable(name, value)
     return boto3.session.Session(botocore_session=core)
 
 

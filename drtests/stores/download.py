@@ -103,16 +103,16 @@ class _Coming:
 
     def _continues(self, answer: Mapping[str, Any], file: Any) -> None:
         """Sees to it that what comes now follows what is there."""
-        status = answer["ResponseMetadata"]["HTTPStatusCode"]
-        if self._done and status != 206:
+        # Some servers send a part with status 200: the header tells.
+        said = str(answer.get("ContentRange") or "")
+        if self._done and not said:
             # It does not know of ranges: all of it comes again.
             file.seek(0)
             file.truncate()
             self._begin()
         if self._done:
-            said = str(answer.get("ContentRange", ""))
             if said != f"bytes {self._done}-{self._fact.size - 1}/{self._fact.size}":
-                raise self._damaged(f"asked for what follows byte {self._done}, the store sent {said or 'something'}")
+                raise self._damaged(f"asked for what follows byte {self._done}, the store sent {said}")
             return
         self._told = answer
         size = answer.get("ContentLength")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -119,7 +120,7 @@ _KINDS = (
 _OTHER = _Kind(frozenset(), StoreError, "", "look the code up in the store's manual")
 
 
-FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError, HTTPException, OSError)
+FAILURES = (BotoCoreError, ClientError, ResponseParserError, ParseError, HTTPError, HTTPException, OSError)
 """All that botocore and what it stands on raise for an answer that is not the one asked for."""
 
 
@@ -135,7 +136,7 @@ def failure(error: Exception, *, bucket: str, endpoint: str, asked: str, region:
             mend="see whether the endpoint's certificate is valid and its authority known here; an authority of your "
             "own is named by the variable AWS_CA_BUNDLE",
         )
-    if isinstance(error, ResponseParserError):
+    if isinstance(error, ResponseParserError | ParseError):
         return StoreError(
             "the answer is not one of S3",
             where=where,

@@ -15,7 +15,13 @@ from tests.support.servers import Process, free_port, wait_for
 
 
 @pytest.fixture(scope="session")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def rclone_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each bucket of rclone's server."""
+    return tmp_path_factory.mktemp("rclone-data")
+
+
+@pytest.fixture(scope="session")
+def rclone(rclone_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real server of real files. No versions, no lock; and it answers 200 to what it does not know."""
     beside = Path(sys.executable).with_name("rclone")
     program = str(beside) if beside.is_file() else shutil.which("rclone")
@@ -24,11 +30,10 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     folder = tmp_path_factory.mktemp("rclone")
     account = Account("rclone", "AKRCLONE000000000000", "rclone-secret-of-the-usual-length-40-cha")
     port = free_port()
-    (folder / "data").mkdir()
     process = Process(
         # The keys belong to this test alone, and so may be seen in the list of processes.
         [program, "serve", "s3", "--config", "/dev/null", "--addr", f"127.0.0.1:{port}",
-         "--auth-key", f"{account.access_key},{account.secret_key}", str(folder / "data")],
+         "--auth-key", f"{account.access_key},{account.secret_key}", str(rclone_data)],
         None,
         folder / "log",
     )  # fmt: skip
