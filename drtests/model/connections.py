@@ -44,6 +44,16 @@ class Ssh(Declaration):
     python: str = "python3"
     """Python 3.7 or newer on the host."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> Ssh:
+        if min(self.keepalive, self.connect_timeout) <= timedelta(0):
+            raise ValueError("`keepalive` and `connect_timeout` are longer than nothing, e.g. 10s")
+        if self.passphrase is not None and self.key is None:
+            raise ValueError("`passphrase` goes with `key`; ssh-agent asks for that of its keys itself")
+        if self.sudo_password is not None and not self.sudo:
+            raise ValueError("`sudo_password` goes with `sudo: true`")
+        return self
+
 
 class LiveDatabase(Declaration):
     """A running database server: read for comparison, and asked about replication. Never restored to."""

@@ -21,7 +21,19 @@ from drtests.model.estate import Host
 from drtests.testing.host_contract import HostContract
 from tests.support.needs import needs
 from tests.support.servers import free_port
-from tests.support.sshd import ROOT, USER, Sshd, command_of, descendants, keygen, pin, running, short_folder
+from tests.support.sshd import (
+    ROOT,
+    USER,
+    Sshd,
+    carriers,
+    command_of,
+    descendants,
+    eventually_no,
+    keygen,
+    pin,
+    running,
+    short_folder,
+)
 
 as_root = pytest.mark.skipif(not ROOT, reason="users of the test's own, and their rights to sudo, take root")
 
@@ -219,6 +231,17 @@ def test_no_python_there(own: Sshd) -> None:
     assert "did not start" in refused(own, python="false").what
 
 
+def test_an_old_python_there(own: Sshd, tmp_path: Path) -> None:
+    """Simulated: a program that says which Python it is before it runs anything."""
+    old = tmp_path / "python3.6"
+    changed_version = "import sys; sys.version_info = (3, 6, 8); exec(sys.argv.pop())"
+    old.write_text(f'#!/bin/sh\nshift 4\nexec python3 -c "{changed_version}" "$2"\n')
+    old.chmod(0o755)
+    error = refused(own, python=str(old))
+    assert "python 3.6 is too old" in error.what
+    assert "Python 3.7 or newer" in error.mend
+
+
 @as_root
 class TestAsUserWithSudo(HostContract):
     """Logged in as an ordinary user; commands run as root."""
@@ -263,6 +286,17 @@ def test_sudo_with_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         wrong = refused(server, user=USER, sudo=True, sudo_password="env:SUDO_PASSWORD")
         assert "the password is wrong" in wrong.what
         assert "not that" not in str(wrong.diagnostics())
+
+
+@as_root
+def test_cut_under_sudo(own: Sshd, tmp_path: Path) -> None:
+    """sudo stands between sshd and the agent: what runs as root ends nevertheless."""
+    host = SshHost(own.context("cut-sudo", user=USER, sudo=True))
+    host.start(["sleep", "300"], cwd=str(tmp_path), log=str(tmp_path / "log"))
+    assert len(carriers("DRTESTS_MARK=cut-sudo")) == 1
+    own.cut()
+    assert eventually_no("DRTESTS_MARK=cut-sudo", 20) == []
+    assert host.sweep() == []
 
 
 @as_root

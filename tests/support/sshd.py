@@ -132,7 +132,8 @@ class Sshd:
             "passwd": users + f"{USER}:x:4242:4242::{home}:/bin/sh\n",
             "group": Path("/etc/group").read_text() + f"{USER}:x:4242:\n",
             "shadow": f"root:*:19000::::::\n{USER}:{hashed}:19000::::::\n",
-            "sudoers": "root ALL=(ALL) ALL\n" + (f"{USER} {self.sudoers}\n" if self.sudoers else ""),
+            "sudoers": "Defaults env_reset, use_pty\nroot ALL=(ALL) ALL\n"
+            + (f"{USER} {self.sudoers}\n" if self.sudoers else ""),
         }
         mounts = ["mount --make-rprivate /"]
         for name, text in files.items():

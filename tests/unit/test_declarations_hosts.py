@@ -84,6 +84,22 @@ def test_ways_in_circles(estate: Estate) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"keepalive": "0s"}, "longer than nothing"),
+        ({"connect_timeout": "0s"}, "longer than nothing"),
+        ({"passphrase": "env:PHRASE"}, "goes with `key`"),
+        ({"sudo_password": "env:PHRASE"}, "goes with `sudo: true`"),
+    ],
+)
+def test_options_that_do_not_fit(estate: Estate, changed: dict[str, Any], what: str) -> None:
+    estate.estate["hosts"] = [far(**changed)]
+    [found] = problems(estate)
+    assert what in found.what
+    assert found.where.startswith("targets/estate.yaml:")
+
+
 def test_which_machine_a_host_is(estate: Estate) -> None:
     estate.estate["hosts"] = [
         far("far"),

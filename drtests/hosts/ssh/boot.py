@@ -31,7 +31,10 @@ MODULES = (
     _AGENT,
 )
 """What is sent, each after those that it imports."""
-_BOOT = 'import os,sys;os.write(1,b"{ready}\\n");i=sys.stdin.buffer;exec(i.read(int(i.readline())))'
+_BOOT = (
+    'import os,sys;v=sys.version_info;v<(3,7) and sys.exit("python %d.%d is too old"%v[:2]);'
+    'os.write(1,b"{ready}\\n");i=sys.stdin.buffer;exec(i.read(int(i.readline())))'
+)
 _LOADER = """
 import sys, types
 for name, text in MODULES:
@@ -47,7 +50,7 @@ sys.modules[AGENT].main(SETTINGS, dict(MODULES)[WORKER])
 
 def command(python: str, *, sudo: bool, password: bool) -> str:
     """What is run on the host, quoted for the user's shell there."""
-    argv = [python, "-I", "-S", "-X", "utf8", "-c", _BOOT.format(ready=READY.decode())]
+    argv = [python, "-I", "-S", "-X", "utf8", "-c", _BOOT.replace("{ready}", READY.decode())]
     if sudo:
         argv = ["sudo", *(["-S", "-p", PROMPT] if password else ["-n"]), "--", *argv]
     return shlex.join(argv)

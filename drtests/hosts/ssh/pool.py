@@ -76,7 +76,8 @@ class Connection:
         """Only what can be mended by trying again is tried again, and nothing is run on the host before it worked."""
         if self._failed is not None and time.monotonic() - self._failed[0] < _REST:
             raise self._failed[1]
-        limit = self._ssh.connect_timeout.total_seconds()
+        # A jump host that is gone may first have to be found out, then connected to anew.
+        limit = self._ssh.connect_timeout.total_seconds() * (2 if self._ssh.jump else 1)
         retrying = Retrying(
             stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(limit),
             wait=wait_exponential(multiplier=0.25, max=2),
