@@ -15,7 +15,7 @@ from drtests.model.verdict import Verdict, combine
 Reason = tuple[Verdict, str]
 
 PHASES = ("locate", "provision", "restore", "start", "verify", "clean up")
-RECOVERY_PHASES = ("declare", "locate", "provision", "restore", "start", "verify", "hand over")
+RECOVERY_PHASES = ("declare", "fetch the kit", "locate", "provision", "restore", "start", "verify", "hand over")
 """Clean up comes after the recovery and is no part of its time."""
 
 

@@ -82,6 +82,8 @@ class Bucket:
         self._open_reader = reader
         self._open_writer = writer
         self._reader: Store | None = None
+        self._fetched: dict[str, bytes] = {}
+        """What was read already: each byte that leaves a store may cost money."""
 
     @property
     def _store(self) -> Store:
@@ -101,7 +103,9 @@ class Bucket:
         return sorted(key.removeprefix(f"{self._key}/") for key in found)
 
     def read(self, name: str) -> bytes:
-        return self._store.read(f"{self._key}/{name}", limit=LARGEST)
+        if name not in self._fetched:
+            self._fetched[name] = self._store.read(f"{self._key}/{name}", limit=LARGEST)
+        return self._fetched[name]
 
     def digests(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         there = set(self.names())
@@ -114,6 +118,7 @@ class Bucket:
         if self._open_writer is None:
             raise SafetyError("this bucket is only read", where=self.where)
         store = self._open_writer()
+        self._fetched.clear()
         for name, data in _in_order(files):
             store.write(f"{self._key}/{name}", data)
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from drtests.databases.mariadb.backup import MariadbBackupRecipe, MariadbBackupSpec
 from drtests.databases.mariadb.dump import MariadbDumpRecipe, MariadbDumpSpec
-from drtests.errors import DatabaseDamaged, DatabaseError
+from drtests.errors import DatabaseDamaged, DatabaseError, SafetyError
 from drtests.hosts.local import LocalHost
 from drtests.model.estate import Host as Declaration
 from drtests.protocols.database import Recipe, Scratch, ScratchPlace
@@ -270,6 +270,16 @@ def test_orders_in_a_dump_are_not_carried_out(bring_up: Brought, tree: Path) -> 
     follow = "CHANGE MASTER TO MASTER_HOST='production';"
     scratch = bring_up(with_orders(f"{follow}\nSTART SLAVE;"), tree)
     assert scratch.session.query("SHOW ALL SLAVES STATUS") == []
+    # Nor is a table made, or a file read, outside the drill's folder.
+    (tree / "outside").mkdir(mode=0o777)
+    (tree / "outside").chmod(0o777)
+    apart = f"CREATE TABLE apart (i INT) DATA DIRECTORY='{tree}/outside'; INSERT INTO apart VALUES (1);"
+    scratch = bring_up(with_orders(apart), tree)
+    assert scratch.session.query("SELECT * FROM apart") == [[1]]
+    assert list((tree / "outside").iterdir()) == []
+    for reading in ("LOAD DATA INFILE", "LOAD DATA LOCAL INFILE"):
+        with pytest.raises(DatabaseError):
+            bring_up(with_orders(f"CREATE TABLE files (t TEXT); {reading} '/etc/passwd' INTO TABLE files;"), tree)
     # Written otherwise than a dump has it, it is refused.
     with pytest.raises(DatabaseError, match="SUPER, REPLICATION SLAVE ADMIN"):
         bring_up(with_orders(f"  {follow}"), tree)
@@ -314,6 +324,17 @@ def test_what_is_no_backup(bring_up: Brought, tree: Path) -> None:
     (tree / "physical" / "base" / "xtrabackup_checkpoints").unlink()
     with pytest.raises(DatabaseDamaged, match="no backup"):
         bring_up(backup_recipe(), tree)
+
+
+@pytest.mark.parametrize("name", ["students.isl", "link"])
+def test_a_backup_that_points_elsewhere_is_refused(bring_up: Brought, tree: Path, name: str) -> None:
+    made = tree / "prepared" / "app" / name
+    if name == "link":
+        made.symlink_to("/var/lib/mysql")
+    else:
+        made.write_text("/var/lib/mysql/app/students.ibd")
+    with pytest.raises(SafetyError, match="elsewhere"):
+        bring_up(backup_recipe(path="prepared"), tree)
 
 
 def test_a_long_path_gets_a_socket_elsewhere(bring_up: Brought, tree: Path) -> None:

@@ -84,6 +84,7 @@ def make_offsite(
 def _secrets(root: Path, reader: Account, writer: Account) -> None:
     values = {
         "vault-password": VAULT_PASSWORD,
+        "escrow": VAULT_PASSWORD,
         "key-id": reader.access_key,
         "secret-key": reader.secret_key,
         "writer-key-id": writer.access_key,
@@ -122,7 +123,12 @@ def _declare(made: Offsite) -> None:
         "kit": {
             "copies": [{"path": str(made.kit), "site": "vault-town"}],
             "keys": [
-                {"repository": "vault", "kept": "Envelope at the notary in Almere", "holders": ["anna", "bram"]},
+                {
+                    "repository": "vault",
+                    "kept": "Envelope at the notary in Almere",
+                    "holders": ["anna", "bram"],
+                    "password": "file:escrow",
+                },
                 {"repository": "nas", "kept": "Safe of the school"},
             ],
         },

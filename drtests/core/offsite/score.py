@@ -30,7 +30,8 @@ class Digit:
     evidence: str
 
     def data(self) -> dict[str, Any]:
-        return {"wanted": self.wanted, "of": self.of, "met": self.met, "evidence": self.evidence}
+        """As it is shown; None is shown as not known."""
+        return {"met": self.met, "evidence": self.evidence}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from drtests.databases.mariadb.scratch import SERVER_PACKAGE, USUAL_USER, Starting, check_settings, release
 from drtests.databases.serving import Deadline, hand_over, last_words, program, server_user, told_as_missing
-from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing
+from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing, SafetyError
 from drtests.model.base import Declaration, Text
 from drtests.protocols.database import Scratch, ScratchPlace
 from drtests.protocols.host import Host
@@ -74,6 +74,7 @@ class MariadbBackupRecipe:
                 raise DatabaseDamaged(
                     f"{path} is not in the restored copy", where=path, mend="correct it, or what is backed up"
                 )
+            self._leads_nowhere(host, path, source)
         checkpoints = self._lines(host, sources[0], _CHECKPOINTS)
         if "backup_type" not in checkpoints:
             raise DatabaseDamaged(
@@ -97,6 +98,16 @@ class MariadbBackupRecipe:
                 self._prepare(starting, folders)
                 place.tell("prepare_seconds", round(place.clock.monotonic() - began, 3))
             return starting.start(self._spec.port, self._spec.database, self._laid_out(host, starting.data))
+
+    def _leads_nowhere(self, host: Host, path: str, source: str) -> None:
+        """A server would write where links and .isl files point, and that may be where production's data lies."""
+        for fact in host.scan(source):
+            if fact.kind == "link" or fact.path.endswith(".isl"):
+                raise SafetyError(
+                    f"{path}/{fact.path} points at data elsewhere (DATA DIRECTORY), which a server would write to",
+                    where=path,
+                    mend="restore such tables from a dump, or move them into the data directory in production",
+                )
 
     def _move(self, host: Host, source: str, folder: str, deadline: Deadline) -> None:
         moved = host.run(["mv", "--", source, folder], timeout=deadline.left())

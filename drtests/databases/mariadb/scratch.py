@@ -47,8 +47,8 @@ _SETTING = re.compile(r"[a-z][a-z0-9_-]*")
 RESERVED = frozenset(
     (
         "bind-address", "datadir", "defaults-file", "event-scheduler", "init-file", "log-bin", "log-error", "pid-file",
-        "port", "report-host", "server-id", "skip-grant-tables", "skip-networking", "skip-slave-start", "socket",
-        "tmpdir", "user",
+        "port", "report-host", "server-id", "secure-file-priv", "skip-grant-tables", "skip-networking",
+        "skip-slave-start", "socket", "symbolic-links", "tmpdir", "user",
     )
 )  # fmt: skip
 """Settings that are the drill's own."""
@@ -119,6 +119,8 @@ class Starting:
             server, "--no-defaults", f"--datadir={self.data}", f"--socket={sockets}/{SOCKET}",
             f"--pid-file={place.folder}/mysqld.pid", f"--tmpdir={place.folder}/temporary", f"--init-file={orders}",
             *listen, "--skip-slave-start", "--skip-log-bin", "--event-scheduler=OFF", "--skip-name-resolve",
+            # No file outside the folder is read or written, whatever tables and dumps ask for.
+            f"--secure-file-priv={place.folder}/temporary", "--skip-symbolic-links", "--local-infile=OFF",
             "--max-allowed-packet=1G", *own_settings, *settings_argv(self._settings),
         ]  # fmt: skip
         try:
@@ -244,7 +246,7 @@ class ScratchMariaDb:
         """The client program, for loading: no client command in what it reads is carried out."""
         name = program(self._place.host, "mariadb-client", *PROGRAMS)
         return [
-            name, "--no-defaults", "--binary-mode", "--protocol=socket", f"--socket={self.socket}",
+            name, "--no-defaults", "--binary-mode", "--local-infile=0", "--protocol=socket", f"--socket={self.socket}",
             f"--user={ACCOUNT}", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", *words,
         ]  # fmt: skip
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Any
 
 from drtests.core.offsite.apart import (
     Facet,
@@ -38,7 +39,12 @@ def see_apart(case: Case) -> Seen:
         facets += _device(case, other.folder, other.host, against)
     for source in case.system.sources:
         facets += _device(case, source.path, source.host, f"production data at {source.path}")
-    return {"facets": [asdict(facet) for facet in facets]}, judge_apart(facets)
+    seen = {f"{one.what}, against {one.against}": _data(one) for one in facets}
+    return seen, judge_apart(facets)
+
+
+def _data(facet: Facet) -> dict[str, Any]:
+    return {"same": facet.same, "told": facet.told, "basis": facet.basis}
 
 
 @dataclass(frozen=True, slots=True)

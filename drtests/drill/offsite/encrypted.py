@@ -46,7 +46,10 @@ def see_encryption(case: Case) -> Seen:
         unsampled=unsampled,
         bucket=_bucket_default(case),
     )
-    return asdict(seen), judge_encryption(seen)
+    told = asdict(seen)
+    told["samples"] = len(seen.samples)
+    looks = {one.name: {k: v for k, v in asdict(one).items() if k != "name"} for one in seen.samples}
+    return told | looks, judge_encryption(seen)
 
 
 def _wrong_password(case: Case, variable: str) -> str:

@@ -43,7 +43,7 @@ def see_score(case: Case) -> Seen:
         "restore and checks": combine(checks),
     }
     digits = score(list(_holdings(case)), case.verdicts.get(APART), case.verdicts.get(LOCKED), errors)
-    return {"digits": [digit.data() for digit in digits]}, judge_score(digits)
+    return {f"{one.wanted} {one.of}": one.data() for one in digits}, judge_score(digits)
 
 
 def _holdings(case: Case) -> Iterator[Holding]:
