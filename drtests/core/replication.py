@@ -98,7 +98,9 @@ def _lag(limit: float, record: ReplicationRecord) -> Iterator[Reason]:
             yield Verdict.INCONCLUSIVE, "how far the replica lags behind was not told"
         return
     rpo = f"an RPO of {format_duration(limit)}"
-    told = f"the replica lagged behind by up to {_told_lag(record)}"
+    told = "no look found anything missing at the replica"
+    if record.lag.max:
+        told = f"the replica lagged behind by up to {format_duration(record.lag.max)}"
     if record.lag.max > limit:
         verdict = Verdict.MISSED if record.basis is Basis.MEASURED else Verdict.INCONCLUSIVE
         yield verdict, f"{told} ({record.basis}), {format_duration(record.lag.max - limit)} over {rpo}"
@@ -110,13 +112,8 @@ def _lag(limit: float, record: ReplicationRecord) -> Iterator[Reason]:
         most = format_duration(record.within_seconds)
         yield Verdict.INCONCLUSIVE, f"{told} at least and {most} at most, and {rpo} lies between"
     else:
-        yield Verdict.MET, f"{told} (measured), within {rpo}"
-
-
-def _told_lag(record: ReplicationRecord) -> str:
-    if record.lag is None or record.lag.max == 0:
-        return f"less than a look apart ({format_duration(record.interval_seconds)})"
-    return format_duration(record.lag.max)
+        most = format_duration(record.within_seconds)
+        yield Verdict.MET, f"{told}; it was at most {most} behind (measured), within {rpo}"
 
 
 def _told(trace: Trace, kind: str) -> list[Mapping[str, Any]]:
