@@ -22,6 +22,7 @@ from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing
 from drtests.hosts.local import LocalHost
 from drtests.model.estate import Host as Declaration
 from drtests.testing.recipe_contract import RecipeContract, Restored
+from drtests.testing.recording_host import RecordingHost
 from tests.support.postgres import PostgresServer, binaries, make_primary, postgres_workplace
 from tests.support.servers import wait_for
 from tests.support.servers import workplace as made_workplace
@@ -130,7 +131,7 @@ class Brought:
     """Brings up changed copies of what was restored, and stops whatever it brought up."""
 
     def __init__(self, host: LocalHost, folder: str, tree: Path) -> None:
-        self._host = host
+        self._host = RecordingHost(host)
         self._folder = folder
         self._tree = tree
         self._number = 0
@@ -157,6 +158,10 @@ class Brought:
         assert isinstance(made, ScratchPostgres)
         self._made.append(made)
         return made
+
+    def asked(self) -> int:
+        """How often psql was run."""
+        return sum(argv[0].endswith("/psql") for argv in self._host.seen.argvs)
 
     def stop(self) -> None:
         while self._made:
@@ -213,6 +218,8 @@ def test_to_the_end(archived: Archived, brought: Brought) -> None:
     assert facts["data_checksums"] == "on"
     assert facts["timeline"] == 2
     assert facts["last_transaction"].startswith("20")
+    # Each is a line in the journal, however long the recovery takes.
+    assert brought.asked() < 6
     # What the server that wrote the log had has to be there, and nothing else of its configuration.
     assert made.session.query("SHOW max_connections") == [["37"]]
     assert made.session.query("SHOW archive_command") == [["(disabled)"]]

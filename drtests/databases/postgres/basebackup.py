@@ -123,7 +123,8 @@ class PostgresBasebackupRecipe:
         # Whole seconds: the backup may have begun up to one later.
         if place.moment is not None and at_once is not None and place.moment < at_once + timedelta(seconds=1):
             raise not_yet_consistent(backup.path)
-        recovery = seen.settings()
+        # Nobody is let in before the recovery has ended.
+        recovery = {**seen.settings(), "hot_standby": "off"}
         if backup.label or wal.folder is not None or place.moment is not None:
             # Without this file the server would not look at the archive, nor stop at a moment.
             place.host.write(f"{data.path}/recovery.signal", b"")

@@ -24,6 +24,7 @@ _LOCATION = re.compile(r"^START WAL LOCATION: ([0-9A-F]+)/([0-9A-F]+)", re.MULTI
 _STARTED = re.compile(r"^START TIME: (.+)$", re.MULTILINE)
 _MAP_LINE = re.compile(r"^(\d+) (.+)$", re.MULTILINE)
 _CONTROL = re.compile(r"^([^:]+):\s+(.*?)\s*$", re.MULTILINE)
+_NO_PROGRAM = re.compile(r"(\S+): Cannot exec")
 _NEEDED = {
     "max_connections setting": "max_connections",
     "max_worker_processes setting": "max_worker_processes",
@@ -258,11 +259,17 @@ class DataDirectory:
         words = ("--extract", "--no-same-owner", "--force-local", f"--file={tar}", f"--directory={folder}")
         told = self._run("tar", *words)
         if told.exit_code:
+            missing = _NO_PROGRAM.search(told.stderr)
+            if missing:
+                raise DatabaseMissing(
+                    f"{missing[1]} is not installed, and unpacks {posixpath.basename(tar)}",
+                    where=f"host {self._host.id}",
+                    mend=f"install {missing[1]} there",
+                )
             raise DatabaseDamaged(
                 f"{posixpath.basename(tar)} cannot be unpacked: {last_words(told.stderr)}",
                 where=where,
-                mend="look at the backup job: the archive was cut off or damaged; a program that unpacks it may have "
-                "to be installed",
+                mend="look at the backup job: the archive was cut off or damaged",
             )
 
     def _run(self, *argv: str) -> CommandResult:

@@ -138,7 +138,7 @@ class PostgresRehearsal:
 
     def catch_up(self, position: str, timeout: float) -> None:
         made, place = self._running()
-        end = place.clock.monotonic() + timeout
+        began = place.clock.monotonic()
         # What was written while the copy was made has to come, too: else a standby that receives nothing would do.
         later = self.position()
         asked = made.open("template1", writable=False)
@@ -156,14 +156,16 @@ class PostgresRehearsal:
                 place.tell("replayed_to", replayed)
                 return
             self._trouble(made)
-            if place.clock.monotonic() >= end:
+            waited = place.clock.monotonic() - began
+            if waited >= timeout:
                 raise DatabaseError(
                     f"the throwaway standby was at {replayed or 'nothing'} after {timeout:g} s, and not at {later}; "
                     f"it is {'streaming' if status == 'streaming' else 'not receiving'}",
                     where=f"host {place.host.id}",
                     mend=f"declare a longer `timeout`, or see its words: {last_words(made.log())}",
                 )
-            place.clock.sleep(_POLL)
+            # Each question is journaled: the longer it takes, the less it matters when exactly it ends.
+            place.clock.sleep(min(max(_POLL, waited / 50), 5.0, timeout - waited))
 
     def promote(self) -> Scratch:
         made, place = self._running()
