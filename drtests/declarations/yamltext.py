@@ -244,8 +244,7 @@ def _refuse_depth(text: str) -> None:
         if isinstance(event, CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                what = f"nested more than {MAX_DEPTH} levels deep"
-                raise YamlProblems([Problem(what, *_at(event.start_mark), "look for brackets left open")])
+                raise YamlProblems([Problem(_TOO_DEEP, *_at(event.start_mark), _CLOSE)])
         elif isinstance(event, CollectionEndEvent):
             depth -= 1
 
@@ -260,7 +259,11 @@ def _events(text: str) -> Iterator[Any]:
             loader.dispose()
 
 
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+_CLOSE = "look for brackets left open"
 _SAID = (
+    # Newer releases of libyaml have a limit of their own, and look far ahead.
+    ("exceeded maximum nesting depth", _TOO_DEEP, _CLOSE),
     ("found character that cannot start any token", "this cannot stand here", "put the text in quotes"),
     ("found undefined alias", "this is no anchor of this file", "anchors are written &name, before their use"),
     ("but found another document", "a second document starts here", "one document a file: remove `---`"),

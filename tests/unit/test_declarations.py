@@ -101,7 +101,7 @@ def test_what_is_right_loads(tmp_path: Path) -> None:
 
 
 def test_the_demo_loads() -> None:
-    assert set(load_project(CHECKOUT).systems) == {"file-share", "student-records", "website"}
+    assert set(load_project(CHECKOUT).systems) == {"file-share", "student-records", "timetable", "website"}
 
 
 FILE = {"bia": "bia.yaml", "estate": "estate.yaml", "records": "systems/records.yaml"}
@@ -301,7 +301,7 @@ FILES: dict[str, tuple[Mapping[str, str | bytes | None], str, str, str]] = {
     "a list": ({"estate.yaml": "\n- a\n"}, "estate.yaml:2:1", "the file is not a mapping", ""),
     "Latin-1": ({"estate.yaml": "version: 1\nname: caf\xe9".encode("latin-1")}, "estate.yaml:2:10", "0xe9", "UTF-8"),
     "control": ({"estate.yaml": "version: 1\nname: a\x07"}, "estate.yaml:2:8", "character U+0007", "remove"),
-    "too deep": ({"estate.yaml": "a: " + "[" * 50_000}, "estate.yaml:1:53", "nested more than", "brackets"),
+    "too deep": ({"estate.yaml": "a: " + "[" * 900 + " " * 5_000}, "estate.yaml:1:53", "nested more than", "brackets"),
     "deep blocks": ({"estate.yaml": "- " * 50_000 + "x"}, "estate.yaml:1:101", "nested more than", "brackets"),
     "too large": ({"estate.yaml": "# " + "x" * 17 * 1024**2}, "estate.yaml", "larger than 16 MiB", "split"),
     "recursion": ({"estate.yaml": "a: &x [*x]"}, "estate.yaml:1:4", "holds itself", "write it out"),
@@ -325,6 +325,13 @@ def test_every_file_that_cannot_be_read_is_told(
     told = [problem for problem in found if what in problem.what]
     assert [problem.where for problem in told] == [f"targets/{where}"], found
     assert mend in told[0].mend
+
+
+def test_far_too_deep_is_told_by_whichever_limit_comes_first(tmp_path: Path) -> None:
+    [told] = problems(write(tmp_path, {**TEXTS, "estate.yaml": "a: " + "[" * 50_000}))
+    assert told.where is not None
+    assert told.where.startswith("targets/estate.yaml:1:")
+    assert "nested more than" in told.what
 
 
 @pytest.mark.parametrize(

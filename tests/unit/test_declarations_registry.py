@@ -31,7 +31,7 @@ def test_by_dotted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ("name", "what", "mend"),
     [
         ("resitc", "there is no engine 'resitc'", "did you mean 'restic'?"),
-        ("zzz", "there is no engine 'zzz'", "installed engines: restic"),
+        ("zzz", "there is no engine 'zzz'", "installed engines: bucket, restic"),
         ("", "there is no engine ''", "restic"),
         ("no_such_module:Engine", "cannot be imported", "package.module:Class"),
         ("json:NoSuch", "cannot be imported", "package.module:Class"),
