@@ -15,7 +15,7 @@ from drtests.model.units import Duration
 from drtests.protocols.database import Live, Rows
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
-from drtests.replications.comparing import compare
+from drtests.replications.comparing import Patience, compare
 from drtests.replications.lag import Positions
 from drtests.replications.mariadb_status import Position, ahead, escaped, filters, position, told
 
@@ -232,9 +232,10 @@ class MariadbReplication:
         return sum(sizes[log] for log in between) - done.offset + here.offset
 
     def compare(self) -> Sequence[Compared]:
-        return [self._compare(declared) for declared in self._spec.compare]
+        patience = Patience()
+        return [self._compare(declared, patience) for declared in self._spec.compare]
 
-    def _compare(self, declared: Table) -> Compared:
+    def _compare(self, declared: Table, patience: Patience) -> Compared:
         database, _, table = declared.table.partition(".")
         name = f"`{database}`.`{table}`"
         statement = f"CHECKSUM TABLE {name}" if declared.method == "checksum" else f"SELECT COUNT(*) FROM {name}"
@@ -262,6 +263,7 @@ class MariadbReplication:
             self._reached,
             ordered=declared.method == "count",
             facts={"method": declared.method},
+            patience=patience,
         )
 
     def end(self) -> None:

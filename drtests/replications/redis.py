@@ -16,7 +16,7 @@ from drtests.model.units import Duration
 from drtests.protocols.database import Live
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
-from drtests.replications.comparing import compare
+from drtests.replications.comparing import Patience, compare
 from drtests.replications.lag import Positions
 
 _PREFIX = "drtests:marker:"
@@ -176,9 +176,10 @@ class RedisReplication:
         return Behind(float(down) if down and replica.get("master_link_status") != "up" else None, lacks)
 
     def compare(self) -> Sequence[Compared]:
-        return [self._compare(declared) for declared in self._spec.compare]
+        patience = Patience()
+        return [self._compare(declared, patience) for declared in self._spec.compare]
 
-    def _compare(self, declared: Keys) -> Compared:
+    def _compare(self, declared: Keys, patience: Patience) -> Compared:
         return compare(
             declared.keys,
             lambda: self._value(self._source, declared),
@@ -187,6 +188,7 @@ class RedisReplication:
             self._reached,
             ordered=declared.method == "count",
             facts={"method": declared.method},
+            patience=patience,
         )
 
     def _value(self, live: Live, declared: Keys) -> int | str:
