@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.estate import Estate
+from tests.support.estate import Estate, ago, make_estate
 from tests.support.postgres import PASSWORD, PostgresPair
 from tests.support.servers import wait_for
 
@@ -170,3 +171,25 @@ def test_a_replica_that_stands_still_does_not_hold_the_drill_up(drills: Drills) 
     with process.paused():
         drill = drills.run(timeout="1s")
     assert drill["verdict"] == "MISSED", drill["reasons"]
+
+
+def test_a_copy_of_backups_that_stopped_is_a_miss(tmp_path: Path, restic_needed: None) -> None:
+    estate = make_estate(tmp_path)
+    shutil.copytree(tmp_path / "repository", tmp_path / "vault")
+    repository = {"id": "vault", "location": "vault", "password": "file:password"}
+    estate.estate["repositories"].append(repository)
+    replica = {"id": "copy", "kind": "backup-copy", "source": "nas", "replica": "vault"}
+    estate.systems["app"] = estate.system(replicas=[replica])
+    estate.write()
+    # A copy of the folder has the very same points: restic's own would have others.
+    assert estate.drtests("run", "-m", "replication").returncode == 1
+    estate.run_restic("forget", "--tag", "app", "--keep-last", "1")
+    estate.backup(ago(seconds=2))
+    for rpo, verdict in (("26h", "MET"), ("1s", "MISSED")):
+        estate.systems["app"]["replicas"][0]["rpo"] = rpo
+        estate.write()
+        estate.drtests("run", "-m", "replication")
+        [drill] = json.loads((estate.packs()[-1] / "record.json").read_text())["drills"]
+        assert drill["verdict"] == verdict, drill["reasons"]
+        assert drill["replication"]["how"] == "snapshots"
+        assert drill["replication"]["looks"] == 1

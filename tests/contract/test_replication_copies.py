@@ -1,0 +1,234 @@
+"""Copies of backups and of folders: what must be seen, and what must not look like lag or like none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from drtests.engines.restic.engine import ResticEngine
+from drtests.errors import HostError, UsageError
+from drtests.hosts.local import LocalHost
+from drtests.model.estate import Host as Declaration
+from drtests.model.estate import Repository
+from drtests.protocols.database import Live
+from drtests.protocols.engine import Engine, EngineContext
+from drtests.protocols.host import Host
+from drtests.protocols.store import Store
+from drtests.replications.backup_copy import BackupCopy, BackupCopySpec
+from drtests.replications.files import FilesReplication, FilesReplicationSpec
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Copies:
+    """Two restic repositories below a folder; fulfils `drtests.protocols.reach.Reach`."""
+
+    root: Path
+    restic: str
+
+    def run(self, repository: str, *words: str) -> str:
+        environment = {**os.environ, "RESTIC_PASSWORD": PASSWORD, "TZ": "UTC"}
+        if words[0] == "copy":
+            # 0.14 names where it copies to by --repo, as ever, and where from by --from-repo.
+            environment["RESTIC_FROM_PASSWORD"] = PASSWORD
+            (self.root / "from").write_text(PASSWORD)
+            words = (*words, "--from-password-file", str(self.root / "from"))
+        argv = [self.restic, "--repo", str(self.root / repository), "--no-cache", "--quiet", *words]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def back_up(self, ago: timedelta) -> None:
+        (self.root / "data").mkdir(exist_ok=True)
+        (self.root / "data" / "file").write_text(str(ago))
+        when = (datetime.now(UTC) - ago).strftime("%Y-%m-%d %H:%M:%S")
+        self.run("nas", "backup", "--host", "school", "--time", when, str(self.root / "data"))
+
+    def copy(self) -> None:
+        self.run("vault", "copy", "--from-repo", str(self.root / "nas"))
+
+    def host(self, host_id: str | None) -> Host:
+        return LocalHost(Declaration(id=host_id or "local"))
+
+    def engine(self, repository_id: str) -> Engine:
+        at = str(self.root / repository_id)
+        repository = Repository(id=repository_id, location=at, password="env:X", program=self.restic)
+        return ResticEngine(EngineContext(repository, at, self.host(None), {"RESTIC_PASSWORD": PASSWORD}))
+
+    def live(self, database_id: str, *, writable: bool = False) -> Live:
+        raise UsageError("there is no database")
+
+    def store(self, store_id: str, *, writer: bool = False) -> Store:
+        raise UsageError("there is no store")
+
+    def seen(self, **options: Any) -> BackupCopy:
+        return BackupCopy(BackupCopySpec(source="nas", replica="vault", **options), self)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory, restic_needed: None) -> Copies:
+    """Three points, all of them copied. Opening a repository costs a second, so it is made once."""
+    made = Copies(tmp_path_factory.mktemp("copied"), shutil.which("restic") or "restic")
+    made.run("nas", "init")
+    made.run("vault", "init")
+    for days in (3, 2, 1):
+        made.back_up(timedelta(days=days))
+    shutil.copytree(made.root / "vault", made.root / "empty")
+    made.copy()
+    return made
+
+
+@pytest.fixture
+def copies(tmp_path: Path, copied: Copies) -> Copies:
+    """To be changed at will."""
+    made = Copies(tmp_path / "copies", copied.restic)
+    shutil.copytree(copied.root, made.root)
+    return made
+
+
+def test_a_whole_copy_lacks_nothing(copies: Copies) -> None:
+    seen = copies.seen()
+    assert seen.identify().problems == ()
+    assert seen.behind().seconds == 0
+    assert seen.behind().basis == "measured"
+    assert [one.same for one in seen.compare()] == [True]
+
+
+def test_what_was_not_copied_yet_is_lag(copies: Copies) -> None:
+    copies.back_up(timedelta(hours=5))
+    copies.back_up(timedelta(hours=1))
+    seen = copies.seen()
+    assert seen.behind().seconds == pytest.approx(5 * 3600, abs=60)
+    # It is lag, and no hole in what was copied.
+    assert [one.same for one in seen.compare()] == [True]
+
+
+def test_nothing_was_ever_copied(copies: Copies) -> None:
+    shutil.rmtree(copies.root / "vault")
+    (copies.root / "empty").rename(copies.root / "vault")
+    seen = copies.seen()
+    assert any("holds no recovery point" in problem for problem in seen.identify().problems)
+    assert seen.behind().seconds == pytest.approx(3 * 86400, abs=60)
+
+
+def test_a_hole_in_the_copy(copies: Copies) -> None:
+    ids = copies.run("vault", "list", "snapshots").split()
+    times = {one.id: one.time for one in copies.engine("vault").recovery_points(copies.seen()._spec.snapshots)}
+    middle = sorted(ids, key=lambda name: times[name])[1]
+    copies.run("vault", "forget", middle)
+    [compared] = copies.seen().compare()
+    assert compared.same is False
+    assert "1 of 3" in compared.detail
+    assert copies.seen().behind().seconds == 0
+    # What the copy may have forgotten is no hole.
+    assert [one.same for one in copies.seen(complete="36h").compare()] == [True]
+
+
+def test_one_repository_is_no_copy_of_itself(copies: Copies) -> None:
+    (copies.root / "vault").rename(copies.root / "other")
+    (copies.root / "vault").symlink_to(copies.root / "nas")
+    assert any("one repository" in problem for problem in copies.seen().identify().problems)
+    with pytest.raises(ValidationError, match="the same"):
+        BackupCopySpec(source="nas", replica="nas")
+
+
+def test_an_empty_primary_is_a_finding_and_no_lag_of_zero(copies: Copies) -> None:
+    made = copies
+    shutil.rmtree(made.root / "nas")
+    (made.root / "empty").rename(made.root / "nas")
+    assert made.seen().identify().problems == ("the primary holds no recovery point of this system",)
+    assert made.seen().behind().seconds is None
+    assert [one.same for one in made.seen().compare()] == [None]
+    with pytest.raises(UsageError):
+        made.seen().mark(1)
+
+
+@dataclass
+class Folders:
+    root: Path
+
+    def __post_init__(self) -> None:
+        for name in ("source", "replica"):
+            (self.root / name).mkdir()
+        for number in range(5):
+            self.write(f"f{number}", f"content {number}")
+        self.sync()
+
+    def write(self, name: str, text: str, age: float = 3600) -> None:
+        file = self.root / "source" / name
+        file.write_text(text)
+        os.utime(file, (time.time() - age, time.time() - age))
+
+    def sync(self, words: Sequence[str] = ("-a",)) -> None:
+        subprocess.run(["cp", *words, f"{self.root}/source/.", f"{self.root}/replica"], check=True, timeout=20)
+
+    def seen(self, **options: Any) -> FilesReplication:
+        places = {name: {"path": str(self.root / name)} for name in ("source", "replica")}
+        reach = Copies(self.root, "restic")
+        return FilesReplication(FilesReplicationSpec.model_validate({**places, **options}), reach)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path)
+
+
+def test_markers_arrive_with_the_next_copy_and_leave_no_trace(folders: Folders) -> None:
+    seen = folders.seen()
+    seen.begin()
+    seen.mark(1)
+    assert seen.newest() is None
+    folders.sync()
+    assert seen.newest() == 1
+    seen.mark(2)
+    assert seen.newest() == 1
+    with pytest.raises(HostError, match="there already"):
+        folders.seen().begin()
+    seen.end()
+    seen.end()
+    assert not (folders.root / "source" / ".drtests-marker").exists()
+
+
+def test_without_markers_it_is_an_estimate(folders: Folders) -> None:
+    behind = folders.seen().behind()
+    assert (behind.seconds, behind.basis) == (0, "estimated")
+    folders.write("late", "x", age=600)
+    assert folders.seen().behind().seconds == pytest.approx(3000, abs=5)
+
+
+@pytest.mark.parametrize("method", ["names", "checksum"])
+def test_what_differs(folders: Folders, method: str) -> None:
+    assert [one.same for one in folders.seen(compare=method).compare()] == [True]
+    # What changed just now may be on its way.
+    folders.write("new", "x", age=1)
+    assert [one.same for one in folders.seen(compare=method).compare()] == [True]
+    (folders.root / "replica" / "f1").unlink()
+    [compared] = folders.seen(compare=method).compare()
+    assert compared.same is False
+    assert "f1" in compared.detail
+
+
+def test_only_a_checksum_sees_other_content_of_the_same_size(folders: Folders) -> None:
+    (folders.root / "replica" / "f2").write_text("CONTENT 2")
+    assert [one.same for one in folders.seen(compare="names").compare()] == [True]
+    assert [one.same for one in folders.seen(compare="checksum").compare()] == [False]
+    assert folders.seen().compare() == ()
+
+
+def test_folders_that_are_not_there_or_are_one(folders: Folders) -> None:
+    assert folders.seen().identify().problems == ()
+    (folders.root / "replica").rename(folders.root / "gone")
+    assert any("not there" in problem for problem in folders.seen().identify().problems)
+    (folders.root / "replica").symlink_to(folders.root / "source")
+    assert any("one and the same" in problem for problem in folders.seen().identify().problems)
+    with pytest.raises(ValidationError, match="the same"):
+        FilesReplicationSpec.model_validate({"source": {"path": "/a"}, "replica": {"path": "/a"}})
