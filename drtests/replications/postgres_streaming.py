@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from drtests.errors import DatabaseError, DatabaseRefused, UsageError
-from drtests.model.base import Declaration, LiveId
-from drtests.model.units import Duration
 from drtests.protocols.database import Live
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
-from drtests.replications.comparing import compare
+from drtests.replications.comparing import Patience
 from drtests.replications.lag import Positions
-
-_NAME = r"^[a-z_][a-z0-9_]*$"
-_STALE = 86400
-"""Seconds after which a marker table is what a killed drill left."""
-_SKEW_LOOKS = 3
-_NO_TABLE = "42P01"
+from drtests.replications.postgres_common import (
+    NAME,
+    NO_TABLE,
+    PostgresReplica,
+    PostgresReplicaSpec,
+    new_run,
+    stale_before,
+)
 
 _SOURCE = """SELECT (SELECT system_identifier::text FROM pg_control_system()), pg_is_in_recovery()::text,
 (SELECT timeline_id FROM pg_control_checkpoint()), current_setting('server_version'),
@@ -37,35 +34,13 @@ _REPLICA = """SELECT (SELECT system_identifier::text FROM pg_control_system()), 
 CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused()::text END"""
 
 
-class Table(Declaration):
-    """A table that is compared."""
-
-    table: str = Field(pattern=r"^[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)?$")
-    """Its name, with its schema where that is not on the search path."""
-    method: Literal["count", "checksum"] = "count"
-    """`count`: how many rows. `checksum`: a sum over hashes of all rows, whatever their order; reads all of it."""
-
-
-class PostgresStreamingSpec(Declaration):
+class PostgresStreamingSpec(PostgresReplicaSpec):
     """Options of `postgres-streaming`."""
 
-    source: LiveId
-    """Running database of type postgres: the primary."""
-    replica: LiveId
-    """The standby."""
-    marker_schema: str = Field(default="drtests", pattern=_NAME, max_length=63)
+    marker_schema: str = Field(default="drtests", pattern=NAME, max_length=63)
     """Schema at the source in which markers are written, when they are; made, and removed again when it is empty."""
-    slot: str | None = Field(default=None, pattern=_NAME)
+    slot: str | None = Field(default=None, pattern=NAME)
     """Replication slot that the standby has to use."""
-    compare: tuple[Table, ...] = ()
-    compare_timeout: Duration = timedelta(minutes=1)
-    """For one table on one server."""
-
-    @model_validator(mode="after")
-    def _two(self) -> PostgresStreamingSpec:
-        if self.source == self.replica:
-            raise ValueError("`source` and `replica` are the same; give two databases")
-        return self
 
 
 class PostgresStreaming:
@@ -80,7 +55,8 @@ class PostgresStreaming:
         self._reach = reach
         self._source = reach.live(spec.source)
         self._replica = reach.live(spec.replica)
-        self._table = f"{spec.marker_schema}.marker_{int(time.time())}_{secrets.token_hex(4)}"
+        self._servers = PostgresReplica(spec, self._source, self._replica)
+        self._table = f"{spec.marker_schema}.marker_{new_run()}"
         self._writer: Live | None = None
         self._positions = Positions()
 
@@ -121,11 +97,7 @@ class PostgresStreaming:
         return [] if used == wanted else [f"the replica uses slot {used or 'none'}, not {wanted!r}"]
 
     def skew(self) -> Skew | None:
-        looks = []
-        for _ in range(_SKEW_LOOKS):
-            first, there, second = _clock(self._source), _clock(self._replica), _clock(self._source)
-            looks.append(Skew(round(there - (first + second) / 2, 6), round(abs(second - first) / 2, 6)))
-        return min(looks, key=lambda look: look.uncertainty)
+        return self._servers.skew()
 
     def begin(self) -> None:
         schema = self._spec.marker_schema
@@ -138,7 +110,7 @@ class PostgresStreaming:
 
     def _drop_stale(self, writer: Live) -> None:
         """What drills left that were killed."""
-        before = int(time.time()) - _STALE
+        before = stale_before()
         for [name] in self._tables():
             written = str(name).split("_")[1]
             if written.isdigit() and int(written) < before:
@@ -162,13 +134,13 @@ class PostgresStreaming:
             [[found]] = self._replica.query(f"SELECT max(number) FROM {self._table}")
         except DatabaseError as error:
             # The table itself has not arrived yet.
-            if _NO_TABLE in error.what:
+            if NO_TABLE in error.what:
                 return None
             raise
         return None if found is None else int(found)
 
     def behind(self) -> Behind:
-        here = self._place()
+        here = self._servers.place()
         self._positions.source_is_at(here)
         done = self._replayed()
         if done is None:
@@ -177,31 +149,11 @@ class PostgresStreaming:
         return Behind(None if seconds is None else round(seconds, 6), max(0, here - done), "measured")
 
     def compare(self) -> Sequence[Compared]:
-        return [self._compare(declared) for declared in self._spec.compare]
+        patience = Patience()
+        return [self._servers.compared(declared, self._reached, patience) for declared in self._spec.compare]
 
-    def _compare(self, declared: Table) -> Compared:
-        return compare(
-            declared.table,
-            lambda: self._value(self._source, declared),
-            lambda: self._value(self._replica, declared),
-            self._place,
-            lambda place: (self._replayed() or 0) >= place,
-            ordered=declared.method == "count",
-            facts={"method": declared.method},
-        )
-
-    def _value(self, live: Live, declared: Table) -> int | str | None:
-        asked = "count(*)"
-        if declared.method == "checksum":
-            asked = "count(*) || ' rows, ' || coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)"
-        try:
-            statement = f"SELECT {asked} FROM {declared.table} AS t"
-            [[found]] = live.query(statement, self._spec.compare_timeout.total_seconds())
-        except DatabaseError as error:
-            if live is self._replica and _NO_TABLE in error.what:
-                return None
-            raise
-        return found if isinstance(found, int) else str(found)
+    def _reached(self, place: int) -> bool:
+        return (self._replayed() or 0) >= place
 
     def end(self) -> None:
         if self._writer is None:
@@ -219,19 +171,6 @@ class PostgresStreaming:
                 raise
         self._writer = None
 
-    def _place(self) -> int:
-        """Bytes of log that the source has written."""
-        [[here]] = self._source.query(
-            "SELECT pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
-            " ELSE pg_current_wal_lsn() END, '0/0')"
-        )
-        return int(here)
-
     def _replayed(self) -> int | None:
         [[done]] = self._replica.query("SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')")
         return None if done is None else int(done)
-
-
-def _clock(live: Live) -> float:
-    [[seconds]] = live.query("SELECT extract(epoch FROM clock_timestamp())")
-    return float(seconds)

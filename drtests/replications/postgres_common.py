@@ -1,0 +1,127 @@
+"""What all kinds of PostgreSQL replicas share: what is declared, clocks, places in the log, the content of tables."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from drtests.errors import DatabaseError
+from drtests.model.base import Declaration, LiveId
+from drtests.model.units import Duration
+from drtests.protocols.database import Live
+from drtests.protocols.replication import Compared, Skew
+from drtests.replications.comparing import Patience, compare
+
+NAME = r"^[a-z_][a-z0-9_]*$"
+TABLE = r"^[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)?$"
+NO_TABLE = "42P01"
+STALE = 86400
+"""Seconds after which markers are what a killed drill left."""
+_SKEW_LOOKS = 3
+
+
+class Table(Declaration):
+    """A table that is compared."""
+
+    table: str = Field(pattern=TABLE)
+    """Its name, with its schema where that is not on the search path."""
+    method: Literal["count", "checksum"] = "count"
+    """`count`: how many rows. `checksum`: a sum over hashes of all rows, whatever their order; reads all of it."""
+
+
+class PostgresReplicaSpec(Declaration):
+    """Options of all kinds of PostgreSQL replicas."""
+
+    source: LiveId
+    """Running database of type postgres: the primary."""
+    replica: LiveId
+    """The standby."""
+    compare: tuple[Table, ...] = ()
+    compare_timeout: Duration = timedelta(minutes=1)
+    """For one table on one server."""
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if self.source == self.replica:
+            raise ValueError("`source` and `replica` are the same; give two databases")
+        return self
+
+
+class PostgresReplica:
+    """Two servers that are asked by psql: what does not depend on how one follows the other."""
+
+    def __init__(self, spec: PostgresReplicaSpec, source: Live, replica: Live) -> None:
+        self._timeout = spec.compare_timeout.total_seconds()
+        self._source = source
+        self._replica = replica
+
+    def skew(self) -> Skew | None:
+        looks = []
+        for _ in range(_SKEW_LOOKS):
+            first, there, second = _clock(self._source), _clock(self._replica), _clock(self._source)
+            looks.append(Skew(round(there - (first + second) / 2, 6), round(abs(second - first) / 2, 6)))
+        return min(looks, key=lambda look: look.uncertainty)
+
+    def place(self) -> int:
+        """Bytes of log that the source has written."""
+        [[here]] = self._source.query(f"SELECT {PLACE}")
+        return int(here)
+
+    def compared(
+        self,
+        declared: Table,
+        reached: Callable[[Any], bool],
+        patience: Patience,
+        table: str | None = None,
+        row: str = "t",
+    ) -> Compared:
+        """One table on both servers. `table` is its name for both where that is not the declared one, `row` what is
+        hashed of each row `t`."""
+
+        def value(live: Live) -> int | str | None:
+            asked = "count(*)"
+            if declared.method == "checksum":
+                asked = f"count(*) || ' rows, ' || coalesce(sum(hashtextextended({row}::text, 0)::numeric), 0)"
+            try:
+                [[found]] = live.query(f"SELECT {asked} FROM {table or declared.table} AS t", self._timeout)
+            except DatabaseError as error:
+                if live is self._replica and NO_TABLE in error.what:
+                    return None
+                raise
+            return found if isinstance(found, int) else str(found)
+
+        return compare(
+            declared.table,
+            lambda: value(self._source),
+            lambda: value(self._replica),
+            self.place,
+            reached,
+            ordered=declared.method == "count",
+            facts={"method": declared.method},
+            patience=patience,
+        )
+
+
+PLACE = """pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+ ELSE pg_current_wal_lsn() END, '0/0')"""
+"""Bytes of log that a server has written, or replayed."""
+
+
+def new_run() -> str:
+    """What the markers of one drill are known by: when it began, and something nobody else has."""
+    return f"{int(time.time())}_{secrets.token_hex(4)}"
+
+
+def stale_before() -> int:
+    """Markers of drills that began before then are what a killed one left."""
+    return int(time.time()) - STALE
+
+
+def _clock(live: Live) -> float:
+    [[seconds]] = live.query("SELECT extract(epoch FROM clock_timestamp())")
+    return float(seconds)
