@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from drtests.databases.postgres.rehearsal import APPLICATION
+from drtests.databases.rehearsing import APPLICATION
 from tests.support.estate import Estate, ago
 from tests.support.postgres import PASSWORD, PostgresPair
 from tests.support.servers import wait_for, workplace

@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from drtests.databases.postgres.client import open_postgres
-from drtests.databases.postgres.rehearsal import APPLICATION, PostgresRehearsal, PostgresRehearsalSpec
+from drtests.databases.postgres.rehearsal import PostgresRehearsal, PostgresRehearsalSpec
+from drtests.databases.rehearsing import APPLICATION
 from drtests.errors import (
     DatabaseDamaged,
     DatabaseError,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
@@ -14,6 +13,7 @@ from drtests.databases.postgres.client import DEFAULT_PORT, Postgres
 from drtests.databases.postgres.datadir import Control, DataDirectory, backups, control
 from drtests.databases.postgres.programs import SERVER_PACKAGE, find
 from drtests.databases.postgres.scratch import USUAL_USER, ScratchPostgres, Starting
+from drtests.databases.rehearsing import APPLICATION, Rehearsing, check_reached
 from drtests.databases.serving import Deadline, hand_over, last_words, server_user, told_as_missing
 from drtests.errors import (
     CommandTimeout,
@@ -21,17 +21,12 @@ from drtests.errors import (
     DatabaseRefused,
     DatabaseUnreachable,
     SafetyError,
-    UsageError,
 )
 from drtests.model.base import Flag, LiveId
 from drtests.protocols.database import Live, Scratch, ScratchPlace
 from drtests.protocols.host import Host
 from drtests.restored import RelativePath
 
-APPLICATION = "drtests-rehearsal"
-"""How production's pg_stat_replication and pg_stat_activity call what this does."""
-
-_POLL = 0.1
 _PROMOTION = 60
 _RIGHTS = (
     "let that role LOGIN with REPLICATION, and let pg_hba.conf there have a line for it, such as "
@@ -82,18 +77,15 @@ class PostgresRehearsalSpec(PhysicalSpec):
         return self
 
 
-class PostgresRehearsal:
+class PostgresRehearsal(Rehearsing[Postgres, ScratchPostgres]):
     """Fulfils `drtests.protocols.database.Rehearsal`."""
 
     Spec: ClassVar[type[BaseModel]] = PostgresRehearsalSpec
     type: ClassVar[str] = "postgres"
 
     def __init__(self, spec: PostgresRehearsalSpec, open_live: Callable[[str], Live]) -> None:
+        super().__init__(open_live, Postgres, "PostgreSQL")
         self._spec = spec
-        self._open = open_live
-        self._sessions: dict[str, Postgres] = {}
-        self._place: ScratchPlace | None = None
-        self._made: ScratchPostgres | None = None
         self._needed: Mapping[str, str] = {}
 
     @property
@@ -138,7 +130,6 @@ class PostgresRehearsal:
 
     def catch_up(self, position: str, timeout: float) -> None:
         made, place = self._running()
-        began = place.clock.monotonic()
         # What was written while the copy was made has to come, too: else a standby that receives nothing would do.
         later = self.position()
         asked = made.open("template1", writable=False)
@@ -146,26 +137,20 @@ class PostgresRehearsal:
             f"SELECT pg_last_wal_replay_lsn() >= greatest('{_lsn(position)}'::pg_lsn, '{_lsn(later)}'::pg_lsn),"
             " pg_last_wal_replay_lsn(), (SELECT status FROM pg_stat_wal_receiver)"
         )
-        while True:
-            died = made.died()
-            if died is not None:
-                raise DatabaseError(f"the throwaway standby ended: {died}", mend="see its words")
+        replayed = status = None
+        for _ in self._looks(timeout):
             [[reached, replayed, status]] = asked.query(question)
             if reached == "t" and status == "streaming":
                 place.tell("position", position)
                 place.tell("replayed_to", replayed)
                 return
             self._trouble(made)
-            waited = place.clock.monotonic() - began
-            if waited >= timeout:
-                raise DatabaseError(
-                    f"the throwaway standby was at {replayed or 'nothing'} after {timeout:g} s, and not at {later}; "
-                    f"it is {'streaming' if status == 'streaming' else 'not receiving'}",
-                    where=f"host {place.host.id}",
-                    mend=f"declare a longer `timeout`, or see its words: {last_words(made.log())}",
-                )
-            # Each question is journaled: the longer it takes, the less it matters when exactly it ends.
-            place.clock.sleep(min(max(_POLL, waited / 50), 5.0, timeout - waited))
+        raise DatabaseError(
+            f"the throwaway standby was at {replayed or 'nothing'} after {timeout:g} s, and not at {later}; "
+            f"it is {'streaming' if status == 'streaming' else 'not receiving'}",
+            where=f"host {place.host.id}",
+            mend=f"declare a longer `timeout`, or see its words: {last_words(made.log())}",
+        )
 
     def promote(self) -> Scratch:
         made, place = self._running()
@@ -184,26 +169,6 @@ class PostgresRehearsal:
         [[timeline]] = made.open("template1", writable=False).query(asked)
         place.tell("timeline", int(str(timeline), 16))
         return made
-
-    def abandon(self, timeout: float) -> None:
-        made, self._made = self._made, None
-        if made is not None:
-            made.stop(timeout)
-
-    def _running(self) -> tuple[ScratchPostgres, ScratchPlace]:
-        if self._made is None or self._place is None:
-            raise UsageError("there is no throwaway standby: it was not built")
-        return self._made, self._place
-
-    def _session(self, name: str) -> Postgres:
-        if name not in self._sessions:
-            live = self._open(name)
-            if not isinstance(live, Postgres):
-                raise UsageError(
-                    f"{name} is no PostgreSQL, but {live.type}", where=f"database {name}", mend="name one that is"
-                )
-            self._sessions[name] = live
-        return self._sessions[name]
 
     def _guard(self, source: Postgres) -> None:
         """Raises SafetyError when production would wait for the throwaway standby before it commits."""
@@ -293,25 +258,12 @@ def _reached(session: Postgres, host: Host) -> dict[str, str]:
         raise DatabaseError(
             "it is not known as whom to replicate", where=f"database {session.id}", mend="declare its `user`"
         )
-    if session.host.id != host.id and (declared.socket is not None or _loopback(declared.address)):
-        raise DatabaseError(
-            f"{declared.socket or declared.address} leads to it on host {session.host.id} only, and the staging is on "
-            f"host {host.id}",
-            where=f"database {session.id}",
-            mend="declare an `address` that leads to it from both",
-        )
+    check_reached(session, host, by_socket=True)
     return {
         "host": declared.socket or declared.address,
         "port": str(declared.port or DEFAULT_PORT),
         "user": declared.user,
     }
-
-
-def _loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def _password(session: Postgres) -> str:
