@@ -190,6 +190,10 @@ class StoreDenied(StoreError):
     """The store knows who asks, and refuses; or does not accept the credentials."""
 
 
+class StoreRefused(StoreDenied):
+    """The store knows who asks, and says itself that this is not allowed: by rights, or by an object lock."""
+
+
 class ObjectMissing(StoreError):
     """There is no such bucket, object or version."""
 

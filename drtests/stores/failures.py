@@ -27,6 +27,7 @@ from drtests.errors import (
     ObjectMissing,
     StoreDenied,
     StoreError,
+    StoreRefused,
     StoreThrottled,
     StoreUnreachable,
 )
@@ -104,7 +105,17 @@ _KINDS = (
         "the store does not offer this; use another for what needs it",
     ),
     _Kind(
-        frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", "NotSignedUp", "401", "403"}),
+        frozenset({"AccessDenied"}), StoreRefused, "", "let the account do this, in its own policy and in the bucket's"
+    ),
+    _Kind(
+        frozenset({"InvalidBucketState"}),
+        StoreRefused,
+        "",
+        "see what the bucket is set to; object lock cannot be taken away, nor its versioning",
+    ),
+    _Kind(
+        # A bare status may come from anything on the way: it is no word of the store's.
+        frozenset({"AllAccessDisabled", "AccountProblem", "NotSignedUp", "401", "403"}),
         StoreDenied,
         "",
         "let the account do this, in its own policy and in the bucket's",
@@ -180,6 +191,9 @@ def _answered(response: Mapping[str, Any], where: str, region: str) -> StoreErro
         other = f" (its endpoint is {told['Endpoint']})" if told.get("Endpoint") else ""
         mend = f"declare `region: {right}`" if right else "declare the bucket's own region and endpoint"
         return StoreError(f"{what}{there}", where=where, mend=f"{mend}{other}")
+    if code == "InvalidRequest" and "WORM protected" in message:
+        # So MinIO refuses what an object lock forbids.
+        return StoreRefused(what, where=where, mend="wait until the retention ends")
     kind = next((kind for known in (code, str(status)) for kind in _KINDS if known in kind.codes), _OTHER)
     return kind.error(f"{what}{kind.told}", where=where, mend=kind.mend)
 

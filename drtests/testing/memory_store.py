@@ -18,7 +18,7 @@ from drtests.errors import (
     ObjectDamaged,
     ObjectMissing,
     SafetyError,
-    StoreDenied,
+    StoreRefused,
     StoreError,
     StoreUnreachable,
     StoreUnversioned,
@@ -333,7 +333,7 @@ class MemoryStore:
             self.usage.bytes_out += count
 
     def _denied(self, what: str) -> StoreError:
-        return StoreDenied(f"AccessDenied (403): {what}", where=self.bucket, mend="allow it")
+        return StoreRefused(f"AccessDenied (403): {what}", where=self.bucket, mend="allow it")
 
     def _only_probes(self, key: str) -> None:
         probes = self.declared.probe_prefix

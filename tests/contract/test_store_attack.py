@@ -16,7 +16,7 @@ from drtests.model.verdict import Verdict
 from drtests.protocols.store import Action, Attackable, AttackReport
 from tests.support.buckets import S3Server
 from tests.support.ceph import APPEND_ONLY, HARMFUL, READER, WRITER, Ceph, policy
-from tests.support.wire import Wire, wire
+from tests.support.wire import Fault, Request, Wire, error, wire
 
 _MET, _MISSED = Verdict.MET, Verdict.MISSED
 _DELETING = (*APPEND_ONLY, "s3:DeleteObject", "s3:DeleteObjectVersion")
@@ -85,6 +85,66 @@ def test_what_an_attacker_can_do_on_ceph(
     assert report.state is not None
     assert report.state.lock_mode == mode
     assert json.loads(json.dumps(evidence(report)))["attempts"]
+
+
+def _by_the_writer(request: Request) -> bool:
+    return f"Credential={WRITER.access_key}/" in request.headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error("ExpiredToken", 403),
+        error("InvalidAccessKeyId", 403),
+        # Of an account that is shut while it is attacked with: then this is what it hears to everything.
+        error("AccessDenied", 403),
+    ],
+    ids=["expired", "unknown", "denied"],
+)
+def test_credentials_that_end_under_way_prove_nothing_on_ceph(ceph: Ceph, answer: Fault) -> None:
+    bucket = _bucket(ceph.server, "compliance", APPEND_ONLY, HARMFUL)
+    with wire(ceph.server) as between:
+
+        def rule(request: Request, _: int) -> Fault | None:
+            # The first is the probe's own, and counted already.
+            ended = sum(map(_by_the_writer, between.requests)) > 1
+            return answer if ended and _by_the_writer(request) else None
+
+        between.rule = rule
+        report = _attack(between.server, bucket)
+    assert {one.verdict for one in judge_attack(report)} == {Verdict.INCONCLUSIVE}
+    assert verdict(judge_attack(report)) is Verdict.INCONCLUSIVE
+    assert "not able to write any more" in report.failed
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error("RequestTimeTooSkewed", 403),
+        error("PermanentRedirect", 301),
+        error("NotImplemented", 501),
+        error("MalformedXML", 400),
+        error("InvalidRequest", 400, "Missing required header for this request"),
+        Fault(403, "<html><body>Forbidden by the proxy</body></html>", {"Content-Type": "text/html"}),
+        Fault(403),
+        Fault(400, "no XML at all"),
+    ],
+    ids=["skewed", "redirect", "501", "malformed", "invalid", "page", "empty", "text"],
+)
+def test_what_is_no_refusal_of_the_store_proves_nothing_on_ceph(ceph: Ceph, answer: Fault) -> None:
+    """Though the writer still writes: whatever else it tries is answered so."""
+    bucket = _bucket(ceph.server, "compliance", APPEND_ONLY, HARMFUL)
+    with wire(ceph.server) as between:
+        between.rule = lambda request, _: (
+            answer if request.method in {"PUT", "DELETE"} and (request.method == "DELETE" or request.query) else None
+        )
+        report = _attack(between.server, bucket)
+    assert not report.failed
+    assert not _broken(report)
+    answers = {one.action: one.answer for one in report.attempts}
+    assert answers.pop("overwrite") == "accepted"
+    assert set(answers.values()) == {"unknown"}
+    assert verdict(judge_attack(report)) is Verdict.INCONCLUSIVE
 
 
 def test_delete_marker_is_no_damage_on_ceph(ceph: Ceph) -> None:

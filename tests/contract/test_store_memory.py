@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from drtests.errors import ObjectMissing, StoreDenied
+from drtests.errors import ObjectMissing, StoreRefused
 from drtests.model.connections import Store as Declared
 from drtests.model.connections import StoreCredentials
 from drtests.protocols.store import StoreContext
@@ -47,6 +47,6 @@ class TestMemoryStore(StoreContract):
             versioned=versioned,
             outside=OUTSIDE,
             snapshot=lambda: {key: [(one.version, one.data) for one in found] for key, found in there.versions.items()},
-            failing={ObjectMissing: _open("b-no-such-bucket", "reader"), StoreDenied: _open(closed, "reader")},
+            failing={ObjectMissing: _open("b-no-such-bucket", "reader"), StoreRefused: _open(closed, "reader")},
             secrets=("a-secret-of-memory",),
         )
