@@ -33,9 +33,7 @@ class CopySeen:
     problems: tuple[str, ...] = ()
     """Files that are damaged or lost."""
     unread: str = ""
-    """Why it could not be read."""
-    unreachable: bool = False
-    """Whether trying again could help."""
+    """Why it could not be read: then nothing is known of it."""
 
 
 def production_sites(project: Project, system: str | None = None) -> frozenset[str]:
@@ -59,8 +57,8 @@ def judge_copy(seen: CopySeen, max_age: float) -> Judgement:
 
 def _copy(seen: CopySeen, max_age: float) -> Iterator[Judgement]:
     if seen.unread:
-        verdict = Verdict.INCONCLUSIVE if seen.unreachable else Verdict.MISSED
-        yield Judgement(verdict, f"the kit at {seen.where} cannot be read: {seen.unread}", mend="let it be read there")
+        what = f"whether there is a kit at {seen.where} is not known: {seen.unread}"
+        yield Judgement(Verdict.INCONCLUSIVE, what, mend="let it be read there")
         return
     if not seen.there:
         yield Judgement(Verdict.MISSED, f"there is no kit at {seen.where}", mend=_WRITE)
@@ -84,13 +82,17 @@ def _copy(seen: CopySeen, max_age: float) -> Iterator[Judgement]:
 
 
 def judge_copies(copies: Sequence[CopySeen], max_age: float) -> Judgement:
-    """One good copy away from production is needed; the others are told of."""
+    """One good copy away from production is needed; the others are told of.
+
+    It is MISSED only when every copy is known not to be one.
+    """
     away = [seen for seen in copies if seen.offsite]
-    unsure = [seen for seen in copies if seen.offsite is None]
+    unsure = [
+        seen for seen in copies if seen.offsite is None and judge_copy(seen, max_age).verdict is not Verdict.MISSED
+    ]
     if not away:
         if unsure:
-            what = f"whether the kit at {unsure[0].where} is away from production is not known: it has no site"
-            return Judgement(Verdict.INCONCLUSIVE, what, mend="declare `site` of the copy, of its store or of its host")
+            return _without_site(unsure[0])
         what = "no copy of the recovery kit is away from production"
         mend = "declare one under `kit: copies`, at a site that is not of kind production, and run `drtests kit`"
         return Judgement(Verdict.MISSED, what, mend=mend)
@@ -99,7 +101,15 @@ def judge_copies(copies: Sequence[CopySeen], max_age: float) -> Judgement:
     if good:
         others = len(judged) - len(good)
         return good[0] if not others else Judgement(Verdict.MET, f"{good[0].reason}; {others} other copies are not")
-    return next((one for one in judged if one.verdict is Verdict.MISSED), judged[0])
+    unknown = [one for one in judged if one.verdict is Verdict.INCONCLUSIVE]
+    if unknown:
+        return unknown[0]
+    return _without_site(unsure[0]) if unsure else judged[0]
+
+
+def _without_site(seen: CopySeen) -> Judgement:
+    what = f"whether the kit at {seen.where} is away from production is not known: it has no site"
+    return Judgement(Verdict.INCONCLUSIVE, what, mend="declare `site` of the copy, of its store or of its host")
 
 
 def judge_keys(project: Project, repository: str, kept: KeptKey | None) -> Judgement:

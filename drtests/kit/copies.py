@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from drtests.core.kit import CopySeen, age_of, production_sites
-from drtests.errors import DrtestsError
+from drtests.errors import DrtestsError, ObjectDamaged, ObjectMissing
 from drtests.kit.contents import declarations_digest
 from drtests.kit.making import OpenHost
 from drtests.kit.places import Bucket, Folder
@@ -22,23 +22,47 @@ OpenStore = Callable[[str, str | None], Store]
 
 
 @dataclass(frozen=True, slots=True)
+class Unopened:
+    """A place on a host that cannot be opened: whatever is asked of it raises why."""
+
+    where: str
+    why: DrtestsError
+
+    def names(self) -> Sequence[str]:
+        raise self.why
+
+    def read(self, name: str) -> bytes:  # noqa: ARG002 - it never comes to that
+        raise self.why
+
+    def digests(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - it never comes to that
+        raise self.why
+
+    def write(self, files: Mapping[str, bytes]) -> None:  # noqa: ARG002 - it never comes to that
+        raise self.why
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """A declared copy that can be read. `site` is where it is, None when that is not declared."""
 
     declared: KitCopy
-    place: Folder | Bucket
+    place: Folder | Bucket | Unopened
     where: str
     site: str | None
 
 
 def copies(project: Project, open_host: OpenHost, open_store: OpenStore) -> Iterator[Copy]:
-    """All that are declared. Nothing is opened before it is used."""
+    """All that are declared. No bucket is opened before it is used."""
     for declared in project.estate.kit.copies if project.estate.kit else ():
         if declared.path is not None:
             path = str(project.path(declared.path))
-            host = open_host(declared.host)
-            site = declared.site or project.host(declared.host or "local").site
-            yield Copy(declared, Folder(host, path), f"{path} on host {host.id}", site)
+            host = project.host(declared.host or "local")
+            where = f"{path} on host {host.id}"
+            try:
+                place: Folder | Unopened = Folder(open_host(declared.host), path)
+            except DrtestsError as error:
+                place = Unopened(where, error)
+            yield Copy(declared, place, where, declared.site or host.site)
         else:
             yield _in_store(project, declared, open_store)
 
@@ -60,13 +84,15 @@ class Looked:
 
 
 def look_at(project: Project, copy: Copy, now: datetime) -> Looked:
-    """Reads all of the copy. What keeps it from being read is told, not raised."""
+    """Reads all of the copy. What keeps us from reading it is told, not raised: it says nothing of the copy."""
     offsite = None if copy.site is None else copy.site not in production_sites(project)
     try:
         found = read_kit(copy.place)
+    except (ObjectDamaged, ObjectMissing) as error:
+        # The store itself says so: an object of the kit is not what it holds of it, or went away meanwhile.
+        found = KitRead(True, None, (error.what,))
     except DrtestsError as error:
-        told = CopySeen(copy.where, copy.site, offsite, unread=error.what, unreachable=not error.permanent)
-        return Looked(copy, KitRead(there=False), told)
+        return Looked(copy, KitRead(there=False), CopySeen(copy.where, copy.site, offsite, unread=error.what))
     made_at = found.manifest["made_at"] if found.manifest else None
     try:
         age = age_of(parse_instant(made_at), now) if made_at is not None else None

@@ -57,12 +57,7 @@ class Folder:
     def write(self, files: Mapping[str, bytes]) -> None:
         """Takes the place of the kit that is there. Raises SafetyError where there is something else."""
         there = self.names()
-        if there and MANIFEST not in there and SUMS not in there:
-            raise SafetyError(
-                "the folder holds something that is no recovery kit",
-                where=self.where,
-                mend="give the kit a folder of its own in targets/estate.yaml, under `kit`",
-            )
+        _only_a_kit(there, "folder", self.where)
         self._host.make_directory(self._path)
         # Without its sums it counts as damaged, until all of it is there.
         self._host.remove_tree(f"{self._path}/{SUMS}")
@@ -114,13 +109,26 @@ class Bucket:
                 yield name, hashlib.sha256(self.read(name)).hexdigest()
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Over the kit that is there. What is no longer part of it stays: a bucket may refuse to delete."""
+        """Over the kit that is there. What is no longer part of it stays: a bucket may refuse to delete.
+
+        Raises SafetyError where there is something else, or nobody can tell.
+        """
         if self._open_writer is None:
             raise SafetyError("this bucket is only read", where=self.where)
+        _only_a_kit(self.names(), "key", self.where)
         store = self._open_writer()
         self._fetched.clear()
         for name, data in _in_order(files):
             store.write(f"{self._key}/{name}", data)
+
+
+def _only_a_kit(there: Sequence[str], what: str, where: str) -> None:
+    if there and MANIFEST not in there and SUMS not in there:
+        raise SafetyError(
+            f"the {what} holds something that is no recovery kit",
+            where=where,
+            mend=f"give the kit a {what} of its own in targets/estate.yaml, under `kit`",
+        )
 
 
 def _in_order(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -16,18 +16,30 @@ import pytest
 from drtests.core.kit import CopySeen, judge_copies, judge_copy, judge_keys
 from drtests.declarations.load import load_project
 from drtests.drill.hosts import open_host
-from drtests.errors import ConfigurationError, SafetyError
+from drtests.errors import (
+    ConfigurationError,
+    DrtestsError,
+    HostError,
+    ObjectDamaged,
+    ObjectMissing,
+    SafetyError,
+    SecretError,
+    StoreDenied,
+    StoreUnreachable,
+)
 from drtests.kit.contents import declarations_digest
 from drtests.kit.copies import copies, look_at
 from drtests.kit.document import document
 from drtests.kit.making import Made, make
 from drtests.kit.markdown import block, code, table, text
-from drtests.kit.places import Folder
+from drtests.kit.places import Bucket, Folder
 from drtests.kit.reading import read_kit
 from drtests.model.kit import KeptKey
 from drtests.model.project import Project
 from drtests.model.verdict import Verdict
-from drtests.protocols.store import Store
+from drtests.protocols.host import Host
+from drtests.protocols.store import ObjectFact, Store, StoreContext
+from drtests.testing.memory_store import MemoryBucket, MemoryStore
 
 MET, MISSED, INCONCLUSIVE = Verdict.MET, Verdict.MISSED, Verdict.INCONCLUSIVE
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -221,6 +233,77 @@ def test_one_kit_takes_the_place_of_another_and_of_nothing_else(project: Project
     assert (root / "precious" / "thesis").read_text() == "the only copy"
 
 
+class Objects(MemoryStore):
+    """In memory; raises what it is given instead of telling what is there."""
+
+    error: DrtestsError | None = None
+
+    def objects(self, prefix: str = "") -> Iterator[ObjectFact]:
+        if self.error is not None:
+            raise self.error
+        return super().objects(prefix)
+
+
+@pytest.fixture
+def bucket(root: Path) -> Project:
+    store = """
+stores:
+  - {id: b, bucket: kits, endpoint: "https://s3.example", site: town,
+     reader: {access_key: "env:A", secret_key: "env:B"}}
+"""
+    changed = ESTATE.replace("{path: away, site: town}", "{store: b}")
+    (root / "targets" / "estate.yaml").write_text(changed + store)
+    return load_project(root)
+
+
+def test_a_bucket_is_only_written_to_where_there_is_a_kit_or_nothing(
+    bucket: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Objects, "buckets", {"kits": MemoryBucket()})
+    [declared] = bucket.estate.stores
+    writes = Objects(StoreContext(declared.model_copy(update={"probe_prefix": "away/"}), "writer", {}))
+    memory = Objects(StoreContext(declared, "reader", {}))
+    place, files = Bucket("away", lambda: memory, lambda: writes), made_of(bucket).files
+    place.write(files)
+    place.write(files)
+    assert read_kit(place).problems == ()
+    for name in ("away/kit.json", "away/SHA256SUMS"):
+        del Objects.buckets["kits"].versions[name]
+    before = memory.read("away/plan.md")
+    with pytest.raises(SafetyError, match="no recovery kit"):
+        place.write({**files, "plan.md": b"another"})
+    assert memory.read("away/plan.md") == before
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (StoreDenied("ExpiredToken"), INCONCLUSIVE),
+        (SecretError("env:A is not set"), INCONCLUSIVE),
+        (StoreUnreachable("no answer"), INCONCLUSIVE),
+        (HostError("unknown host key"), INCONCLUSIVE),
+        (ObjectDamaged("not what the store says it holds"), MISSED),
+        (ObjectMissing("no such bucket"), MISSED),
+    ],
+)
+def test_what_we_cannot_read_says_nothing_of_the_kit(bucket: Project, error: DrtestsError, wanted: Verdict) -> None:
+    memory = Objects(StoreContext(bucket.estate.stores[0], "reader", {}))
+    memory.error = error
+    [copy] = copies(bucket, lambda host: open_host(bucket, host), lambda _store, _below: memory)
+    found = look_at(bucket, copy, NOW).seen
+    assert judge_copies([found], MONTH).verdict is wanted
+
+
+def test_a_host_that_cannot_be_opened_says_nothing_of_the_kit(project: Project) -> None:
+    def barred(_: str | None) -> Host:
+        raise HostError("the host's key is not the one that is known")
+
+    [copy] = copies(project, barred, lambda _store, _below: pytest.fail("no bucket is declared"))
+    judged = judge_copies([look_at(project, copy, NOW).seen], MONTH)
+    assert judged.verdict is INCONCLUSIVE
+    assert "is not known: the host's key" in judged.reason
+
+
 def _remove(name: str) -> Callable[[Path], None]:
     return lambda away: (away / name).unlink()
 
@@ -287,8 +370,8 @@ GOOD = CopySeen("away", "town", True, True, "2026-03-01T12:00:00.000Z", 60.0, Tr
     ("changed", "wanted"),
     [
         ({}, MET),
-        ({"unread": "denied"}, MISSED),
-        ({"unread": "no answer", "unreachable": True}, INCONCLUSIVE),
+        # That we cannot read it (expired keys, an unknown host key) says nothing of the kit.
+        ({"unread": "denied"}, INCONCLUSIVE),
         ({"there": False}, MISSED),
         ({"problems": ("plan.md was changed",)}, MISSED),
         ({"same_declarations": False}, MISSED),
@@ -310,7 +393,11 @@ def test_one_copy(changed: dict[str, Any], wanted: Verdict) -> None:
         ([replace(GOOD, offsite=None)], INCONCLUSIVE),
         ([replace(GOOD, offsite=False), GOOD], MET),
         ([replace(GOOD, there=False), GOOD], MET),
-        ([replace(GOOD, there=False), replace(GOOD, unread="x", unreachable=True)], MISSED),
+        ([replace(GOOD, there=False), replace(GOOD, there=False)], MISSED),
+        ([replace(GOOD, there=False), replace(GOOD, unread="x")], INCONCLUSIVE),
+        # Whether a good one is away is not known; of a lost one that is no matter.
+        ([replace(GOOD, there=False), replace(GOOD, offsite=None)], INCONCLUSIVE),
+        ([replace(GOOD, there=False), replace(GOOD, offsite=None, there=False)], MISSED),
     ],
 )
 def test_one_good_copy_away_from_production_is_needed(copies_seen: list[CopySeen], wanted: Verdict) -> None:
