@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from drtests.core.objectives import effective_objectives
+from drtests.declarations.buckets import kits_apart, probes_apart
 from drtests.declarations.hosts import absolute_elsewhere, ways_end
 from drtests.declarations.places import disposable, stagings_apart
 from drtests.declarations.problems import explain
@@ -51,7 +52,7 @@ def _loaded(reader: _Reader) -> Project:
     with _no_collection():
         declared = reader.read()
         problems = list(reader.problems)
-        for rule in (*RULES, absolute_elsewhere, ways_end, disposable, stagings_apart):
+        for rule in (*RULES, absolute_elsewhere, ways_end, disposable, stagings_apart, probes_apart, kits_apart):
             problems += rule(declared)
     if problems or declared.bia is None or declared.estate is None:
         raise ConfigurationError(sorted(problems, key=_place))
