@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -18,11 +17,10 @@ from drtests.protocols.replication import Behind, Compared, Identity, Skew
 from drtests.replications.comparing import Patience, compare
 from drtests.replications.lag import Positions
 from drtests.replications.mariadb_status import Position, ahead, escaped, filters, position, told
+from drtests.replications.marking import OURS, is_stale, new_run
 
-_OURS = "made by drtests"
-"""Comment of a database that was made for markers, and so may go again."""
-_STALE = "1 DAY"
-"""What is left of markers for so long is of a drill that was killed."""
+_TABLE = "marker_"
+"""How the tables of markers begin."""
 _SKEW_LOOKS = 3
 
 
@@ -77,7 +75,7 @@ class MariadbReplication:
         self._reach = reach
         self._source = reach.live(spec.source)
         self._replica = reach.live(spec.replica)
-        self._table = f"marker_{secrets.token_hex(6)}"
+        self._table = f"{_TABLE}{new_run()}"
         self._writer: Live | None = None
         self._positions = Positions()
         self._source_id: Any = None
@@ -159,8 +157,8 @@ class MariadbReplication:
     def begin(self) -> None:
         writer = self._reach.live(self._spec.source, writable=True)
         database, table = self._spec.database, self._table
-        made = f"CREATE DATABASE IF NOT EXISTS {database} COMMENT '{_OURS}'; "
-        made += f"CREATE TABLE {database}.{table} (number INT PRIMARY KEY) ENGINE=InnoDB; "
+        made = f"CREATE DATABASE IF NOT EXISTS {database} COMMENT '{OURS}'; "
+        made += f"CREATE TABLE {database}.{table} (number INT PRIMARY KEY) ENGINE=InnoDB COMMENT '{OURS}'; "
         self._writer = writer
         try:
             writer.execute(_alone(made))
@@ -168,12 +166,17 @@ class MariadbReplication:
             # Then nothing was made.
             self._writer = None
             raise
-        stale = self._source.query(
-            f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{database}'"
-            f" AND table_name LIKE 'marker\\_%' AND create_time < NOW() - INTERVAL {_STALE}"
-        )
-        for [name] in stale:
+        for name in self._stale():
             writer.execute(f"DROP TABLE IF EXISTS {database}.`{name}`")
+
+    def _stale(self) -> Sequence[str]:
+        """What drills left that were killed: of our form, old, and said to be ours. `database` may be anybody's."""
+        rows = self._source.query(
+            f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{self._spec.database}'"
+            f" AND table_type = 'BASE TABLE' AND table_comment = '{OURS}'"
+        )
+        names = [str(name) for [name] in rows]
+        return [name for name in names if name.startswith(_TABLE) and is_stale(name.removeprefix(_TABLE))]
 
     def mark(self, number: int) -> None:
         if self._writer is None:
@@ -275,7 +278,7 @@ class MariadbReplication:
             _alone(
                 f"DROP TABLE IF EXISTS {database}.{self._table}; "
                 f"IF EXISTS (SELECT * FROM {schema}.schemata WHERE schema_name = '{database}'"
-                f" AND schema_comment = '{_OURS}')"
+                f" AND schema_comment = '{OURS}')"
                 f" AND NOT EXISTS (SELECT * FROM {schema}.tables WHERE table_schema = '{database}')"
                 f" THEN DROP DATABASE {database}; END IF; "
             )

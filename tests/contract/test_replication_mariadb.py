@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,20 @@ def test_a_database_that_was_there_stays(build: Build, mariadb_pair: MariaPair) 
     replication.mark(1)
     replication.end()
     assert mariadb_pair.source.sql("SHOW TABLES FROM drtests").split() == ["marker_old"]
+
+
+def test_only_what_drtests_left_is_removed(build: Build, mariadb_pair: MariaPair) -> None:
+    """`database` may be the application's, whose tables are as old as they like, and named as they like."""
+    source, old, new = mariadb_pair.source, int(time.time()) - 90_000, int(time.time()) - 60
+    names = [f"marker_{old}_0123abcd", f"marker_{new}_0123abcd", "marker_icons", f"marker_{old}_icons"]
+    made = "".join(f"CREATE TABLE {name} (number INT) COMMENT 'made by drtests';" for name in names)
+    source.sql(f"CREATE DATABASE drtests; USE drtests; {made} CREATE TABLE marker_{old}_4567cdef (number INT)")
+    before = set(source.sql("SHOW TABLES FROM drtests").split())
+    replication = build()
+    replication.begin()
+    replication.end()
+    left = set(source.sql("SHOW TABLES FROM drtests").split())
+    assert before - left == {f"marker_{old}_0123abcd"}
 
 
 def test_a_paused_replica_is_lag(build: Build, mariadb_pair: MariaPair) -> None:
