@@ -25,6 +25,14 @@ class Listing(Protocol):
         """Everything in it; paths as they were backed up, in no particular order. A link's target may be missing."""
 
 
+@runtime_checkable
+class Hashing(Protocol):
+    """Hashes files of a recovery point without restoring them. Raises as `Engine` does."""
+
+    def digest(self, point: RecoveryPoint, path: str, timeout: float) -> str:
+        """SHA-256 of the file's content, in hex; the path as `Listing.entries` tells it."""
+
+
 @dataclass(frozen=True, slots=True)
 class HandStep:
     """A command line that a person can type. `what` says what it does, as an order."""

@@ -95,9 +95,20 @@ class BucketFacts:
     """Of some objects, how many have each replication status: completed, pending, failed, replica, none."""
     location: str | None = None
     """Region or location."""
+    owner: str | None = None
+    """The account that the bucket belongs to, as the store calls it."""
+    probes: int | None = None
+    """Versions and delete markers of probe objects that are there, of this drill and of earlier ones; at most
+    `MOST_PROBES` are counted."""
+    probe_days: float | None = None
+    """Days after which the store itself removes probe objects, once no retention keeps them; None when it never does,
+    or does not tell."""
     unknown: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
     """For the evidence, without secrets."""
+
+
+MOST_PROBES = 1000
 
 
 @dataclass(frozen=True, slots=True)

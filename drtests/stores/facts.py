@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from drtests.errors import BudgetExceeded, ObjectMissing, StoreDenied, StoreError
 from drtests.model.connections import Store as Declared
-from drtests.protocols.store import BucketFacts, DeletionRule
+from drtests.protocols.store import MOST_PROBES, BucketFacts, DeletionRule
 from drtests.stores.client import Client
 
 T = TypeVar("T")
 _DAY = 86400.0
 _SAMPLE = 5
 """Objects whose replication is looked at."""
+LISTINGS = {"ListBucketResult", "ListVersionsResult"}
 _NO_FEATURE = ("NotImplemented", "501")
 _EVERYBODY = (
     "http://acs.amazonaws.com/groups/global/AllUsers",
@@ -47,6 +48,9 @@ class _Facts:
         self._unknown: dict[str, str] = {}
         self._raw: dict[str, Any] = {}
         self._blocks: Mapping[str, Any] | None = None
+        self._acl: Mapping[str, Any] | None = None
+        self._probe_days: float | None = None
+        self._versioning: str | None = None
 
     def all(self) -> BucketFacts:
         lock = self._told("lock_mode", self._lock)
@@ -56,8 +60,9 @@ class _Facts:
             replicated = self._told("replicated", self._replicated)
         if lock is None:
             self._unknown["lock"] = self._unknown["lock_seconds"] = self._unknown["lock_mode"]
+        self._versioning = self._told("versioning", lambda: read_versioning(self._client))
         return BucketFacts(
-            versioning=self._told("versioning", lambda: read_versioning(self._client)),
+            versioning=self._versioning,
             lock=lock[0] if lock else None,
             lock_mode=lock[1] if lock else None,
             lock_seconds=lock[2] if lock else None,
@@ -67,6 +72,9 @@ class _Facts:
             replication=replication,
             replicated=replicated,
             location=self._told("location", self._location),
+            owner=self._told("owner", self._owner),
+            probes=self._told("probes", self._probes),
+            probe_days=self._probe_days,
             unknown=self._unknown,
             raw=self._raw,
         )
@@ -133,7 +141,29 @@ class _Facts:
         rules = [
             _rule(number, rule) for number, rule in enumerate(answer["Rules"], 1) if rule.get("Status") == "Enabled"
         ]
-        return tuple(rule for rule in rules if rule is not None and self._touches(rule.prefix))
+        found = [rule for rule in rules if rule is not None]
+        self._probe_days = self._gone_after(found)
+        return tuple(rule for rule in found if self._touches(rule.prefix))
+
+    def _gone_after(self, rules: Sequence[DeletionRule]) -> float | None:
+        """Days after which rules remove a probe for good: where versions are kept, what is hidden stays."""
+        here = [one for one in rules if self._declared.probe_prefix.startswith(one.prefix) and not one.narrowed]
+        days = [one.current_days for one in here if one.current_days is not None]
+        hidden = [one.noncurrent_days for one in here if one.noncurrent_days is not None]
+        if not days or (self._versioning != "off" and not hidden):
+            return None
+        return min(days) + (min(hidden) if self._versioning != "off" else 0)
+
+    def _probes(self) -> int:
+        """One page: whoever has more of them is told so."""
+        asked: dict[str, Any] = {"Prefix": self._declared.probe_prefix, "MaxKeys": MOST_PROBES}
+        operation = "list_objects_v2" if self._versioning == "off" else "list_object_versions"
+        page = self._client.ask(operation, "probes", **asked)
+        if page.get("Root") not in LISTINGS:
+            raise _NotToldError("the answer is no listing")
+        if self._versioning == "off":
+            return len(page.get("Contents") or ())
+        return len(page.get("Versions") or ()) + len(page.get("DeleteMarkers") or ())
 
     def _touches(self, prefix: str) -> bool:
         ours = self._declared.prefix
@@ -204,7 +234,7 @@ class _Facts:
     def _granted(self) -> str:
         if self._blocked("IgnorePublicAcls"):
             return ""
-        answer = self._setting("get_bucket_acl", "AccessControlPolicy", ())
+        answer = self._access()
         grants = answer.get("Grants")
         if not grants and not answer.get("Owner", {}).get("ID"):
             raise _NotToldError("what is granted to whom is not told")
@@ -213,6 +243,17 @@ class _Facts:
             if who in _EVERYBODY:
                 return f"{grant.get('Permission')} is granted to {who.rpartition('/')[2]}"
         return ""
+
+    def _access(self) -> Mapping[str, Any]:
+        if self._acl is None:
+            self._acl = self._setting("get_bucket_acl", "AccessControlPolicy", ())
+        return self._acl
+
+    def _owner(self) -> str:
+        told = (self._access().get("Owner") or {}).get("ID")
+        if not told:
+            raise _NotToldError("the answer names no owner")
+        return str(told)
 
     def _allowed(self) -> str:
         if self._blocked("RestrictPublicBuckets"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -11,13 +12,13 @@ import pytest
 from drtests.engines.restic import parse
 from drtests.errors import EngineError, WrongPassword
 from drtests.model.system import Snapshots
-from drtests.protocols.capabilities import ByHand, Encrypts, Listing
+from drtests.protocols.capabilities import ByHand, Encrypts, Hashing, Listing
 from drtests.protocols.engine import RecoveryPoint
 from tests.support.restic_lab import PASSWORD, PATIENCE, Lab
 
 
 def test_all_are_there(sound: Lab) -> None:
-    for capability in (Listing, ByHand, Encrypts):
+    for capability in (Listing, Hashing, ByHand, Encrypts):
         assert isinstance(sound.engine(), capability)
 
 
@@ -35,6 +36,23 @@ def test_entries_are_those_that_a_restore_brings(sound: Lab, tmp_path: Path) -> 
     for path in files:
         assert entries[path].size == restored[path].size
         assert abs(entries[path].mtime - restored[path].mtime) < 1e-3
+
+
+def test_a_hash_is_that_of_the_restored_file(sound: Lab, tmp_path: Path) -> None:
+    engine = sound.engine()
+    last = engine.recovery_points(Snapshots())[-1]
+    engine.restore(last, str(tmp_path), timeout=PATIENCE)
+    files = [fact for fact in engine.entries(last, PATIENCE) if fact.kind == "file"]
+    largest = max(files, key=lambda fact: fact.size)
+    for fact in (largest, files[0]):
+        told = engine.digest(last, fact.path, PATIENCE)
+        assert told == hashlib.sha256((tmp_path / fact.path.lstrip("/")).read_bytes()).hexdigest()
+    with pytest.raises(EngineError):
+        engine.digest(last, "/no/such/file", PATIENCE)
+    with pytest.raises(WrongPassword):
+        sound.engine(password="another").digest(last, largest.path, PATIENCE)
+    with pytest.raises(EngineError):
+        parse.digest_of("")
 
 
 def test_what_is_not_there_is_told(sound: Lab) -> None:

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import tarfile
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ import pytest
 from drtests.core import events as e
 from drtests.core.events import Event
 from drtests.core.fold import drill_record
-from drtests.core.offsite.apart import Facet, declared_facets, endpoint_of, judge_apart
-from drtests.core.offsite.copied import Copied, coverage, difference, judge_copied
 from drtests.core.offsite.encrypted import (
     OPENED,
     REFUSED,
@@ -34,22 +31,12 @@ from drtests.core.offsite.lies import key_prefix
 from drtests.core.offsite.rule import PARTS
 from drtests.core.offsite.score import Digit, Holding, judge_score, score
 from drtests.core.plan import OFFSITE, DrillPlan
-from drtests.declarations.load import load_texts
 from drtests.model.connections import Store
 from drtests.model.estate import Repository
-from drtests.model.project import Project
 from drtests.model.verdict import Verdict
-from drtests.protocols.engine import RecoveryPoint
-from drtests.protocols.host import FileFact
 from tests.support.journals import AT, check, met_drill, plan
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
 MET, MISSED, INCONCLUSIVE = Verdict.MET, Verdict.MISSED, Verdict.INCONCLUSIVE
-
-
-def point(age: timedelta, id_: str = "a", host: str = "server") -> RecoveryPoint:
-    return RecoveryPoint(id_, NOW - age, host, ("/srv",))
 
 
 # The rule: all parts are demanded, and the worst counts.
@@ -103,156 +90,6 @@ def test_a_part_is_no_check_of_the_system() -> None:
 
 def test_a_recovery_that_took_too_long_is_missed() -> None:
     assert drill_record(plan(kind=OFFSITE, rto=10.0), journal()).verdict is MISSED
-
-
-# The copy.
-
-GOOD_COPY = Copied(age_seconds=3600.0, newest=AT, primary="nas", expected=3, compared_by="content", compared_point=AT)
-BY_NAMES = replace(GOOD_COPY, compared_by="names, sizes and times", entries=10)
-
-
-@pytest.mark.parametrize(
-    ("seen", "rpo", "wanted"),
-    [
-        (GOOD_COPY, 7200.0, MET),
-        (BY_NAMES, 7200.0, MET),
-        (Copied(age_seconds=3600.0, newest=AT), 7200.0, MET),
-        (Copied(age_seconds=None, newest=None, primary="nas"), 7200.0, MISSED),
-        (GOOD_COPY, 1800.0, MISSED),
-        (GOOD_COPY, None, INCONCLUSIVE),
-        (replace(GOOD_COPY, age_seconds=-3600.0), 7200.0, INCONCLUSIVE),
-        (replace(GOOD_COPY, unread="no answer"), 7200.0, INCONCLUSIVE),
-        (replace(GOOD_COPY, missing=(AT,), missing_count=1), 7200.0, MISSED),
-        (replace(GOOD_COPY, expected=0), 7200.0, INCONCLUSIVE),
-        (replace(GOOD_COPY, compared_point=None), 7200.0, INCONCLUSIVE),
-        (replace(GOOD_COPY, compared_by=""), 7200.0, INCONCLUSIVE),
-        (replace(BY_NAMES, differences=1, examples=("a is missing",)), 7200.0, MISSED),
-        (replace(BY_NAMES, entries=0), 7200.0, INCONCLUSIVE),
-        # Known to be too old outweighs a primary that cannot be read.
-        (replace(GOOD_COPY, unread="no answer"), 1800.0, MISSED),
-    ],
-)
-def test_copy(seen: Copied, rpo: float | None, wanted: Verdict) -> None:
-    judged = judge_copied(seen, rpo)
-    assert judged.verdict is wanted
-    assert judged.reason
-
-
-def test_without_a_primary_it_is_said_that_only_the_age_was_judged() -> None:
-    assert "only its age" in judge_copied(Copied(age_seconds=1.0, newest=AT), 60.0).reason
-
-
-def test_coverage_is_point_by_point() -> None:
-    primary = [point(3 * DAY, "1"), point(2 * DAY, "2"), point(DAY, "3"), point(timedelta(minutes=5), "4")]
-    offsite = [replace(one, id="x" + one.id) for one in (primary[0], primary[1])]
-    found = coverage(primary, offsite, NOW, 10 * DAY, timedelta(hours=1))
-    assert (found.expected, found.missing_count, found.pending) == (3, 1, 1)
-    assert found.missing == ("2026-02-28T12:00:00.000Z",)
-    assert found.newest_common == (primary[1], offsite[1])
-    # Within its window all is there; the same moment of another host is not the same point.
-    assert coverage(primary[:2], offsite, NOW, 10 * DAY, timedelta(0)).missing_count == 0
-    elsewhere = [replace(one, host="other") for one in offsite]
-    assert coverage(primary[:2], elsewhere, NOW, 10 * DAY, timedelta(0)).missing_count == 2
-    assert coverage(primary, [], NOW, timedelta(hours=2), timedelta(hours=1)).expected == 0
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        [],
-        [FileFact("/a", "file", 2, 1.0), FileFact("/b", "file", 5, 1.0)],
-        [FileFact("/a", "file", 3, 1.0)],
-        [FileFact("/a", "link", 2, 1.0)],
-        [FileFact("/a", "file", 2, 9.0)],
-    ],
-)
-def test_any_difference_of_content_is_seen(other: list[FileFact]) -> None:
-    one = [FileFact("/a", "file", 2, 1.0)]
-    assert difference(one, other).count == 1
-    assert difference(one, list(one)).count == 0
-
-
-# Separation.
-
-PEOPLE = "people: [{id: anna, name: Anna}]\n"
-SITES = "sites: [{id: school, name: School}, {id: town, name: Town, kind: offsite}]\n"
-
-
-def project(vault: str, nas: str = "", sites: str = SITES) -> Project:
-    texts = {
-        "targets/bia.yaml": "processes: [{id: p, name: P, owner: anna, rto: 1h, rpo: 1d, dependencies: [app]}]",
-        "targets/estate.yaml": f"""
-organisation: {{name: School}}
-{sites}{PEOPLE}
-hosts: [{{id: server, site: school}}]
-repositories:
-  - {{id: nas, location: /srv/nas, password: "env:A", site: school, provider: own, account: admin{nas}}}
-  - {{id: vault, location: "s3:https://s3.example/b", password: "env:B", offsite: true, copy_of: nas{vault}}}
-staging: [{{id: s, path: /scratch, disposable: true}}]
-""",
-        "targets/systems/app.yaml": """
-name: App
-sources: [{path: /srv/app, host: server}]
-backups: [{repository: nas, interval: 1d}, {id: off, repository: vault, interval: 1d}]
-restore: {staging: s}
-checks: [{command: {run: ["true"], proves_data: true}}]
-""",
-    }
-    return load_texts(Path("/nowhere"), texts)
-
-
-APART = ", site: town, provider: bunker, account: vault-only"
-
-
-@pytest.mark.parametrize(
-    ("vault", "nas", "sites", "wanted", "word"),
-    [
-        (APART, "", SITES, MET, "site"),
-        (", site: school, provider: bunker, account: vault-only", "", SITES, MISSED, "site"),
-        (", site: town, provider: Own, account: vault-only", "", SITES, MISSED, "provider"),
-        (", site: town, provider: bunker, account: Admin", "", SITES, MISSED, "account"),
-        (", site: town, provider: bunker", "", SITES, MET, "account"),
-        (", site: town, provider: own", "", SITES, MISSED, "provider"),
-        (", site: town, account: vault-only", "", SITES, INCONCLUSIVE, "provider"),
-        (", provider: bunker, account: vault-only", "", SITES, INCONCLUSIVE, "site"),
-        (
-            ", site: b, provider: bunker, account: vault-only",
-            "",
-            "sites: [{id: school, name: S}, {id: b, name: B}]\n",
-            MISSED,
-            "site",
-        ),
-    ],
-)
-def test_declared_separation(vault: str, nas: str, sites: str, wanted: Verdict, word: str) -> None:
-    found = project(vault, nas, sites)
-    judged = judge_apart(list(declared_facets(found, "app", found.repository("vault"))))
-    assert judged.verdict is wanted, judged.reason
-    assert word in judged.reason
-
-
-def test_one_shared_thing_is_enough_and_nothing_compared_proves_nothing() -> None:
-    good = Facet("password", "repository nas", False, "two values", "measured")
-    assert judge_apart([good]).verdict is MET
-    assert judge_apart([good, replace(good, same=None)]).verdict is INCONCLUSIVE
-    assert judge_apart([good, replace(good, same=None), replace(good, same=True)]).verdict is MISSED
-    assert judge_apart([]).verdict is INCONCLUSIVE
-
-
-@pytest.mark.parametrize(
-    ("location", "endpoint"),
-    [
-        ("s3:https://S3.example:9000/bucket/x", "s3.example:9000"),
-        ("s3:s3.amazonaws.com/bucket", "s3.amazonaws.com"),
-        ("rest:https://user@backup.example:8000/", "backup.example:8000"),
-        ("sftp:user@nas.example:/srv/restic", "nas.example"),
-        ("sftp://user@nas.example:2222//srv/restic", "nas.example"),
-        ("b2:bucket:path", None),
-        ("/srv/restic", None),
-    ],
-)
-def test_endpoints(location: str, endpoint: str | None) -> None:
-    assert endpoint_of(Repository(id="r", location=location, password="env:A"), None) == endpoint
 
 
 # Encryption.
@@ -379,6 +216,13 @@ def test_where_in_the_bucket_a_repository_lies(
     assert key_prefix(Repository(id="r", location=location, password="env:A"), store) == found
 
 
+def test_a_bucket_that_is_the_repository_lies_where_its_store_is() -> None:
+    """As the how-to declares it, its location is for people."""
+    keys: Any = {"access_key": "env:A", "secret_key": "env:B"}
+    store = Store(id="v", endpoint="https://s3.example", bucket="uploads", prefix="live/", reader=keys)
+    assert key_prefix(Repository(id="r", location="s3://uploads", engine="bucket"), store) == "live/"
+
+
 # 3-2-1-1-0.
 
 HELD = [Holding("nas", "disk", True), Holding("vault", "object", True)]
@@ -400,7 +244,9 @@ def digits(**changed: Any) -> tuple[Digit, ...]:
         ({}, MET, [True, True, True, True, True]),
         ({"holdings": HELD[1:]}, MISSED, [False, True, True, True, True]),
         ({"holdings": [replace(HELD[0], read=False), HELD[1]]}, MISSED, [False, True, True, True, True]),
-        ({"holdings": [replace(HELD[0], read=None), HELD[1]]}, MET, [True, True, True, True, True]),
+        # What was only declared is not known.
+        ({"holdings": [replace(HELD[0], read=None), HELD[1]]}, INCONCLUSIVE, [None, True, True, True, True]),
+        ({"holdings": [HELD[0], replace(HELD[1], read=None)]}, INCONCLUSIVE, [None, None, True, True, True]),
         ({"holdings": [HELD[0], replace(HELD[1], media="disk")]}, MISSED, [True, False, True, True, True]),
         ({"holdings": [HELD[0], replace(HELD[1], media=None)]}, INCONCLUSIVE, [True, None, True, True, True]),
         ({"separation": MISSED}, MISSED, [True, True, False, True, True]),
@@ -420,3 +266,19 @@ def test_score(changed: dict[str, Any], wanted: Verdict, met: list[bool | None])
     judged = judge_score(found)
     assert judged.verdict is wanted
     assert judged.reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "basis"),
+    [
+        ({}, ["measured", "measured", "declared", "measured", "measured"]),
+        ({"holdings": [HELD[0], replace(HELD[1], media="tape", media_declared=True)]},
+         ["measured", "declared", "declared", "measured", "measured"]),
+        ({"holdings": [replace(HELD[0], read=None), HELD[1]]},
+         ["declared", "measured", "declared", "measured", "measured"]),
+    ],
+)  # fmt: skip
+def test_each_digit_says_whether_it_is_measured_or_declared(changed: dict[str, Any], basis: list[str]) -> None:
+    found = digits(**changed)
+    assert [digit.data()["basis"] for digit in found] == basis
+    assert "(measured: access keys; declared: the rest)" in digits(apart=("access keys",))[2].evidence

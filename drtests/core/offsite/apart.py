@@ -12,6 +12,7 @@ from drtests.model.estate import Repository
 from drtests.model.project import Project
 from drtests.model.verdict import Verdict, combine
 from drtests.protocols.check import Judgement
+from drtests.protocols.store import BucketFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,22 @@ def endpoint_of(repository: Repository, store: Store | None) -> str | None:
         plain = rest if "://" in rest else f"https://{rest}"
         return urlsplit(plain).netloc.rpartition("@")[2].lower() or None
     return None
+
+
+def bucket_facets(own: BucketFacts, theirs: BucketFacts, against: str) -> Iterator[Facet]:
+    """Owner and location, as one service tells them of both buckets. A service need not tell who owns a bucket."""
+    if own.owner is not None and theirs.owner is not None:
+        mend = "let another account own the offsite bucket: who administers the account administers both"
+        same = own.owner == theirs.owner
+        yield Facet("bucket owner", against, same, "one account" if same else "two accounts", "measured", mend)
+    if own.location is None or theirs.location is None:
+        why = (own if own.location is None else theirs).unknown.get("location", "the store did not tell")
+        mend = "let the readers do s3:GetBucketLocation"
+        yield Facet("bucket location", against, None, why, "measured", mend)
+    else:
+        mend = "keep the offsite bucket in another region"
+        told = f"{own.location}, {theirs.location}"
+        yield Facet("bucket location", against, own.location == theirs.location, told, "measured", mend)
 
 
 def judge_apart(facets: Sequence[Facet]) -> Judgement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from random import Random
 
 from drtests.model.units import format_duration, utc_text
 from drtests.model.verdict import Verdict, combine
@@ -62,6 +63,18 @@ def _identity(point: RecoveryPoint) -> tuple[int, str, tuple[str, ...]]:
     return round(point.time.timestamp() * 1000), point.host, tuple(sorted(point.paths))
 
 
+def sample(facts: Iterable[FileFact], seed: str, most: int = 8, room: int = 64 << 20) -> tuple[FileFact, ...]:
+    """Files to be read from both copies: drawn at random, of no more than `room` bytes together; again by its seed."""
+    dice = Random(seed)  # noqa: S311 - a sample, not a secret
+    files = sorted((fact for fact in facts if fact.kind == "file" and 0 < fact.size <= room), key=lambda one: one.path)
+    found: list[FileFact] = []
+    for fact in dice.sample(files, min(8 * most, len(files))):
+        if fact.size <= room and len(found) < most:
+            found.append(fact)
+            room -= fact.size
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How two lists of what is in a recovery point differ."""
@@ -97,6 +110,8 @@ class Copied:
     newest: str | None
     primary: str | None = None
     """The primary's id; None when none is declared."""
+    others: tuple[str, ...] = ()
+    """The system's other repositories, by id: what it could be a copy of."""
     unread: str = ""
     """Why the primary could not be read."""
     expected: int = 0
@@ -107,6 +122,11 @@ class Copied:
     allowance_seconds: float = 0.0
     compared_by: str = ""
     """`content`: a hash over all of it; `names, sizes and times`; empty when it was not compared."""
+    sampled: int | None = None
+    """Files whose content was read from both and hashed, where there is no such hash; None when none could be."""
+    sampled_bytes: int = 0
+    unsampled: str = ""
+    """Why not."""
     compared_point: str | None = None
     entries: int | None = None
     differences: int = 0
@@ -129,9 +149,20 @@ def _copied(seen: Copied, rpo: float | None) -> Iterator[Judgement]:
         return
     yield _age(seen.age_seconds, rpo)
     if seen.primary is None:
-        yield Judgement(Verdict.MET, "no primary is declared (`copy_of`), so only its age was judged")
+        yield _without_primary(seen.others)
         return
     yield from _complete(seen)
+
+
+def _without_primary(others: Sequence[str]) -> Judgement:
+    if not others:
+        told = "the system is backed up nowhere else, so there is nothing that it could be incomplete against"
+        return Judgement(Verdict.MET, told)
+    what = f"whether all that is in {', '.join(others)} is offsite, too, is not known: no `copy_of` is declared"
+    mend = (
+        "declare `copy_of` of the offsite repository; of a backup of its own nothing can be compared point by point: "
+    )
+    return Judgement(Verdict.INCONCLUSIVE, what, mend=f"{mend}copy the primary's instead (`restic copy`)")
 
 
 def _age(age: float, rpo: float | None) -> Judgement:
@@ -181,4 +212,13 @@ def _complete(seen: Copied) -> Iterator[Judgement]:
     elif not seen.entries:
         yield Judgement(Verdict.INCONCLUSIVE, f"{of} is empty in both", mend="see what is backed up at all")
     else:
-        yield Judgement(Verdict.MET, f"{of} has the same {seen.entries} entries, by {seen.compared_by}")
+        yield _by_sample(seen, f"{of} has the same {seen.entries} entries, by {seen.compared_by}")
+
+
+def _by_sample(seen: Copied, told: str) -> Judgement:
+    """Names, sizes and times say nothing of content: a file of zeros has them, too."""
+    if not seen.sampled:
+        why = seen.unsampled or "this engine cannot hash files of a recovery point"
+        what = f"{told}, but no content was compared: {why}"
+        return Judgement(Verdict.INCONCLUSIVE, what, mend="copy with the engine's own means (`restic copy`)")
+    return Judgement(Verdict.MET, f"{told}, and the same content in {seen.sampled} files that were read from both")

@@ -15,6 +15,9 @@ def key_prefix(repository: Repository, store: Store) -> str | None:
 
     A location that names no bucket (of engines that read the store itself) lies where the store is.
     """
+    if repository.engine == "bucket":
+        # It is the store that is read; the location is for people.
+        return store.prefix
     kind, _, rest = repository.location.partition(":")
     if kind != "s3":
         return store.prefix if "://" not in repository.location and repository.engine != "restic" else None

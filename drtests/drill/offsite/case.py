@@ -20,6 +20,7 @@ from drtests.model.system import Backup, System
 from drtests.model.verdict import Verdict
 from drtests.protocols.check import Judgement
 from drtests.protocols.engine import RecoveryPoint
+from drtests.protocols.store import BucketFacts
 
 Seen = tuple[Mapping[str, Any], Judgement]
 """What was seen, as JSON values, and what to think of it."""
@@ -41,6 +42,10 @@ class Case:
     """Some paths that were backed up, which must be nowhere in what is stored."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     """By part."""
+    told: dict[str, BucketFacts] = field(default_factory=dict)
+    """What each bucket told of itself, by its store. Asked again after it was changed."""
+    measured: Sequence[str] = ()
+    """What was seen to be apart from production, not only declared."""
 
     @property
     def project(self) -> Project:
@@ -57,6 +62,12 @@ class Case:
     @property
     def backup(self) -> Backup:
         return self.project.backup(self.plan.system, self.plan.backup)
+
+    def facts(self, store: str) -> BucketFacts:
+        """What the bucket tells of itself: asked once. Raises StoreError, SecretError."""
+        if store not in self.told:
+            self.told[store] = self.reach.store(store).facts()
+        return self.told[store]
 
     @property
     def kit(self) -> Looked | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from drtests.core.offsite.copied import Copied, Coverage, coverage, difference, judge_copied
+from drtests.core.offsite.copied import Copied, Coverage, coverage, difference, judge_copied, sample
 from drtests.drill.offsite.case import Case, Seen
 from drtests.drill.retry import ask
 from drtests.errors import DrtestsError
 from drtests.model.system import Snapshots
 from drtests.model.units import utc_text
-from drtests.protocols.capabilities import Listing
+from drtests.protocols.capabilities import Hashing, Listing
 from drtests.protocols.engine import Engine, RecoveryPoint
 
 _NAMES = 2000
@@ -29,6 +29,7 @@ def compare_with_primary(case: Case) -> Seen:
         age_seconds=round((now - newest.time).total_seconds(), 3) if newest else None,
         newest=utc_text(newest.time) if newest else None,
         primary=case.repository.copy_of,
+        others=tuple(dict.fromkeys(b.repository for b in case.system.backups if b.repository != case.repository.id)),
     )
     if newest is not None and isinstance(offsite, Listing):
         _remember(case, offsite, newest)
@@ -72,7 +73,7 @@ def _snapshots_in(case: Case, repository: str) -> Snapshots:
 
 
 def _content(case: Case, primary: Engine, offsite: Engine, covered: Coverage, seen: Copied) -> Copied:
-    """By a hash over all of it where both have the same; else by all names, sizes and times."""
+    """By a hash over all of it where both have the same; else by all names, sizes and times, and by some files."""
     if covered.newest_common is None:
         return seen
     one, other = covered.newest_common
@@ -83,11 +84,31 @@ def _content(case: Case, primary: Engine, offsite: Engine, covered: Coverage, se
     left, right = primary.fingerprint(one, timeout), offsite.fingerprint(other, timeout)
     if left is not None and left == right:
         return replace(seen, compared_by="content")
-    found = difference(primary.entries(one, timeout), offsite.entries(other, timeout))
-    return replace(
+    entries = list(primary.entries(one, timeout))
+    found = difference(entries, offsite.entries(other, timeout))
+    seen = replace(
         seen,
         compared_by="names, sizes and times",
         entries=found.entries,
         differences=found.count,
         examples=found.examples,
+    )
+    if found.count or not (isinstance(primary, Hashing) and isinstance(offsite, Hashing)):
+        return seen
+    chosen = sample(entries, str(case.context.options.seed or case.context.run))
+    try:
+        other_content = [
+            fact.path
+            for fact in chosen
+            if primary.digest(one, fact.path, timeout) != offsite.digest(other, fact.path, timeout)
+        ]
+    except DrtestsError as error:
+        return replace(seen, unsampled=error.what)
+    return replace(
+        seen,
+        sampled=len(chosen),
+        sampled_bytes=sum(fact.size for fact in chosen),
+        unsampled="" if chosen else "there is no file that is small enough and not empty",
+        differences=len(other_content),
+        examples=tuple(f"{path} has another content" for path in other_content),
     )

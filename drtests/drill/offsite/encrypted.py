@@ -70,7 +70,7 @@ def _bucket_default(case: Case) -> str:
     if case.repository.store is None:
         return ""
     try:
-        found = case.reach.store(case.repository.store).facts().encryption
+        found = case.facts(case.repository.store).encryption
     except DrtestsError:
         return ""
     return found if found and found != "none" else ""

@@ -12,6 +12,8 @@ from drtests.core.offsite.rule import APART, COPY, LOCKED
 from drtests.core.offsite.score import Holding, judge_score, media_of, score
 from drtests.core.trace import gather
 from drtests.drill.offsite.case import Case, Seen
+from drtests.drill.retry import ask
+from drtests.errors import DrtestsError
 from drtests.kit.contents import kept_key
 from drtests.model.verdict import Verdict, combine
 from drtests.protocols.check import Judgement
@@ -42,7 +44,8 @@ def see_score(case: Case) -> Seen:
         "freshness and completeness": case.verdicts.get(COPY, Verdict.INCONCLUSIVE),
         "restore and checks": combine(checks),
     }
-    digits = score(list(_holdings(case)), case.verdicts.get(APART), case.verdicts.get(LOCKED), errors)
+    separation, attacked = case.verdicts.get(APART), case.verdicts.get(LOCKED)
+    digits = score(list(_holdings(case)), separation, attacked, errors, case.measured)
     return {f"{one.wanted} {one.of}": one.data() for one in digits}, judge_score(digits)
 
 
@@ -50,12 +53,23 @@ def _holdings(case: Case) -> Iterator[Holding]:
     own = case.repository
     names = [own.id, *([own.copy_of] if own.copy_of else []), *(b.repository for b in case.system.backups)]
     for name in dict.fromkeys(names):
-        points = case.points if name == own.id else case.primary_points if name == own.copy_of else None
-        read = None if points is None else bool(points)
-        if read is None and name in (own.id, own.copy_of):
-            # The drill asked, and got no answer: that is no evidence of a copy.
-            read = False
-        yield Holding(name, media_of(case.project, case.project.repository(name)), read)
+        declared = case.project.repository(name)
+        media, word = media_of(case.project, declared), declared.media is not None
+        yield Holding(name, media, _read(case, name), word)
+
+
+def _read(case: Case, name: str) -> bool | None:
+    """Whether recovery points of the system were found there; None when it gave no answer."""
+    points = case.points if name == case.repository.id else None
+    if name == case.repository.copy_of:
+        points = case.primary_points
+    elif name != case.repository.id:
+        snapshots = next(backup.snapshots for backup in case.system.backups if backup.repository == name)
+        try:
+            points = ask(lambda: case.reach.engine(name).recovery_points(snapshots), case.context.clock)
+        except DrtestsError:
+            return None
+    return None if points is None else bool(points)
 
 
 def tell_cost(case: Case) -> None:

@@ -40,6 +40,9 @@ _JSON_RESTORE: parse.Version = (0, 16, 0)
 """From here on `restore --json` tells what it does; before, it prints text and no progress."""
 _STALE = timedelta(minutes=30)
 """restic refreshes its locks every five minutes and takes older ones for dead after thirty."""
+_HASHED = '''exec 3>&1
+exit "$({ { "$@" 3>&-; echo $? >&4; } | sha256sum >&3; } 4>&1)"'''
+"""For `sh`: hashes what the command that follows prints, and ends as that command ended."""
 _FRAMES = "2"
 """Progress lines a second."""
 _AMBIENT = ("RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND", "RESTIC_REPOSITORY_FILE", "RESTIC_HOST")
@@ -200,6 +203,12 @@ class ResticEngine:
             raise failure(1, f"no matching ID found for {point.id}", self._where, "listing a snapshot")
         return found
 
+    def digest(self, point: RecoveryPoint, path: str, timeout: float) -> str:
+        # Nothing of the content comes this way: only its hash, and restic's own exit code.
+        result = self._restic(["dump", point.id, path], timeout, around=("sh", "-c", _HASHED, "sh"))
+        self._raise_on_failure(result, "reading a file of a snapshot")
+        return parse.digest_of(result.stdout)
+
     def by_hand(
         self, snapshots: Snapshots, point: str, destination: str, include: Sequence[str], verify: bool
     ) -> Sequence[HandStep]:
@@ -222,11 +231,17 @@ class ResticEngine:
         if result.exit_code != 0:
             raise failure(result.exit_code, parse.explanation(result.stdout, result.stderr), self._where, doing)
 
-    def _restic(self, arguments: Sequence[str], timeout: float, on_line: LineSink | None = None) -> CommandResult:
+    def _restic(
+        self,
+        arguments: Sequence[str],
+        timeout: float,
+        on_line: LineSink | None = None,
+        around: Sequence[str] = (),
+    ) -> CommandResult:
         self._number()
         cache = ["--cache-dir", self._context.cache] if self._context.cache else ["--no-cache"]
         # restic does not say `--`-safe things of ids and paths, so options come first and joined where they can be.
-        command = [self._program, "--repo", self._context.location, "--no-lock", *cache, *arguments]
+        command = [*around, self._program, "--repo", self._context.location, "--no-lock", *cache, *arguments]
         return self._start(command, timeout, on_line)
 
     def _start(self, command: Sequence[str], timeout: float, on_line: LineSink | None) -> CommandResult:

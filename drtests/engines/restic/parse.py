@@ -15,6 +15,7 @@ from drtests.protocols.host import FileFact
 Version = tuple[int, int, int]
 
 _VERSION = re.compile(r"^restic (\d+)\.(\d+)(?:\.(\d+))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}\b")
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
 SIGNAL = re.compile(r"signal \w+ received")
 """What restic says when it is told to stop; whatever else it says from then on came of that."""
@@ -69,6 +70,14 @@ def tree_of(text: str) -> str | None:
         return str(json.loads(text)["tree"])
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError("restic's snapshot cannot be read", mend="report this with `restic version`") from error
+
+
+def digest_of(text: str) -> str:
+    """From `sha256sum` of its standard input. Raises EngineError when it cannot be read."""
+    found = _SHA256.match(text)
+    if found is None:
+        raise EngineError("no hash came of a file of the snapshot", mend="see that `sha256sum` is installed there")
+    return found[0]
 
 
 _KINDS = {"file": "file", "dir": "directory", "symlink": "link"}
