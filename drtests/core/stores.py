@@ -51,7 +51,12 @@ def over_budget(prices: Prices, usage: Usage, reads: int = 0, writes: int = 0, b
         return ""
     then = cost(
         prices,
-        Usage(usage.reads + reads, usage.writes + writes, usage.bytes_out + bytes_out, reserved=usage.reserved),
+        Usage(
+            usage.reads + reads,
+            usage.writes + usage.aside + writes,
+            usage.bytes_out + bytes_out,
+            reserved=usage.reserved,
+        ),
     )
     if then <= prices.budget:
         return ""

@@ -37,6 +37,8 @@ class Usage:
     bytes_in: int = 0
     reserved: int = 0
     """Bytes of downloads that are under way, not yet in `bytes_out`; they count against the budget."""
+    aside: int = 0
+    """Deletions that are still to come, and have to stay affordable; they count against the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,9 @@ class Store(Protocol):
     """
 
     @property
+    def declared(self) -> Declared: ...
+
+    @property
     def id(self) -> str: ...
 
     @property
@@ -166,6 +171,9 @@ class Store(Protocol):
 
         Raises ObjectDamaged when what came is not what the store says it holds.
         """
+
+    def set_aside(self, deletions: int) -> None:
+        """Keeps so many more deletions affordable, whatever else is asked. Raises BudgetExceeded when they are not."""
 
     def write(self, key: str, data: bytes) -> str | None:
         """Writes an object; returns its version. Raises SafetyError outside the declared probe prefix."""
@@ -261,3 +269,16 @@ class TellsState(Protocol):
 
     def versioning(self) -> str:
         """enabled, suspended or off. Raises StoreError when the store does not tell."""
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """A store that tells the time with every answer."""
+
+    def ahead(self) -> float | None:
+        """Seconds that its clock was ahead of this machine's at its last answer, give or take `CLOCK` and how long the
+        answer took; None when it told no time."""
+
+
+CLOCK = 1.0
+"""Seconds: no store tells the time better."""

@@ -38,7 +38,7 @@ _LISTINGS = {"ListBucketResult", "ListVersionsResult"}
 
 
 class S3Store:
-    """Fulfils `Store`, `TellsState` and `Attackable`."""
+    """Fulfils `Store`, `TellsState`, `TellsTime` and `Attackable`."""
 
     def __init__(self, context: StoreContext) -> None:
         self._context = context
@@ -177,6 +177,14 @@ class S3Store:
             until.astimezone(UTC) if until else None,
             told.get("ObjectLockLegalHoldStatus") == "ON",
         )
+
+    def ahead(self) -> float | None:
+        """See `TellsTime`."""
+        return self._client.ahead
+
+    def set_aside(self, deletions: int) -> None:
+        """See `Store`."""
+        self._meter.set_aside(deletions)
 
     def write(self, key: str, data: bytes) -> str | None:
         """See `Store`."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -40,6 +43,9 @@ class Client:
         self.bucket = context.declared.bucket
         self.endpoint = context.declared.endpoint or "AWS"
         self._client = _client(context, meter, signed=signed)
+        self.ahead: float | None = None
+        """Seconds that the store's clock was ahead of this machine's at its last answer."""
+        self._client.meta.events.register("before-parse.s3", self._hear_time)
 
     def ask(self, operation: str, about: str = "", *, absent: Collection[str] = (), **parameters: Any) -> Any:
         """The answer to an operation on the bucket; None for an error with one of the codes `absent`.
@@ -62,6 +68,13 @@ class Client:
             if code_of(error) in absent:
                 return None
             raise self.fails(error, f"{operation} {about}".strip()) from None
+
+    def _hear_time(self, response_dict: dict[str, Any], **_: Any) -> None:
+        told = response_dict.get("headers", {}).get("date")
+        if told:
+            with suppress(ValueError, TypeError):
+                # It tells whole seconds, cut off: half of one more is as near as can be.
+                self.ahead = parsedate_to_datetime(told).timestamp() + 0.5 - time.time()
 
     def fails(self, error: Exception, asked: str) -> StoreError:
         """The StoreError that fits."""

@@ -42,7 +42,10 @@ class Meter:
         read = request.method in {"GET", "HEAD"} and operation not in _AS_WRITES
         body = int(request.headers.get("Content-Length") or 0)
         with _TURN:
-            self._affordable(operation, reads=int(read), writes=int(not read))
+            if operation == "DeleteObject" and self.usage.aside:
+                self.usage.aside -= 1
+            else:
+                self._affordable(operation, reads=int(read), writes=int(not read))
             self.usage.reads += read
             self.usage.writes += not read
             self.usage.bytes_in += body
@@ -51,6 +54,12 @@ class Meter:
         """Raises BudgetExceeded when so many requests would exceed the budget. Counts nothing."""
         with _TURN:
             self._affordable(what, reads=reads, writes=writes)
+
+    def set_aside(self, deletions: int) -> None:
+        """See `Store`."""
+        with _TURN:
+            self._affordable("what has to be deleted again", writes=deletions)
+            self.usage.aside += deletions
 
     @contextmanager
     def download(self, what: str, size: int) -> Iterator[Download]:

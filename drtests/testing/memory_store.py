@@ -214,6 +214,11 @@ class MemoryStore:
             raise self._denied("state")
         return ObjectState(one.version, one.lock_mode, one.until, one.held)
 
+    def set_aside(self, deletions: int) -> None:
+        """See `Store`."""
+        self._affordable(writes=deletions)
+        self.usage.aside += deletions
+
     def write(self, key: str, data: bytes) -> str | None:
         """See `Store`."""
         self._only_probes(key)
@@ -231,6 +236,7 @@ class MemoryStore:
     def remove(self, key: str, version: str | None, *, bypass: bool = False) -> str | None:
         """As `delete`, perhaps bypassing governance retention."""
         self._only_probes(key)
+        self.usage.aside = max(0, self.usage.aside - 1)
 
         def act(there: MemoryBucket) -> str | None:
             if version is None:
