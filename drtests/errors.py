@@ -208,3 +208,7 @@ class StoreUnversioned(StoreError):
 
 class BudgetExceeded(StoreError):
     """Going on would cost more than was declared; stopped before it did."""
+
+
+class MarkersLeft(DrtestsError):
+    """What a drill wrote at the source of a replication could not be removed again."""

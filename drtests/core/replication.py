@@ -87,6 +87,8 @@ def _silence(record: ReplicationRecord, silent: Sequence[str]) -> Iterator[Reaso
         else:
             told = f"{record.unanswered} of {record.looks} looks got no answer from the replica"
             yield Verdict.INCONCLUSIVE, told
+    elif silent:
+        yield Verdict.INCONCLUSIVE, f"{record.unanswered} of {record.looks} looks were refused, or could not be made"
 
 
 def _lag(limit: float, record: ReplicationRecord) -> Iterator[Reason]:

@@ -13,14 +13,34 @@ from drtests.core.lag import Ledger
 from drtests.core.plan import DrillPlan
 from drtests.declarations.adapters import spec_of
 from drtests.drill.context import RunContext
+from drtests.drill.costs import tell_cost
 from drtests.drill.log import DrillLog
 from drtests.drill.reach import DrillReach
 from drtests.drill.recovery import Body
-from drtests.errors import DatabaseError, DatabaseRefused, DrtestsError, HostError
+from drtests.errors import (
+    BudgetExceeded,
+    DatabaseError,
+    DatabaseRefused,
+    DrtestsError,
+    EngineError,
+    EngineMissing,
+    EngineTooOld,
+    HostError,
+    MarkersLeft,
+    StoreDenied,
+    StoreError,
+    WrongPassword,
+)
 from drtests.model.system import Replica
 from drtests.model.units import utc_text
 from drtests.protocols.clock import Clock
-from drtests.protocols.replication import Behind, Replication
+from drtests.protocols.replication import Behind, Compared, Replication
+
+_NO_ANSWER = (DatabaseError, EngineError, HostError, StoreError)
+"""What a side that is silent raises, or the way to it. Not all of it: see `_stops`."""
+
+_OURS = (EngineMissing, EngineTooOld, StoreDenied, WrongPassword)
+"""That nothing could be seen, and neither side is to blame."""
 
 _STILL = 5.0
 """Seconds beyond its own timeout that the thread which writes markers has to end."""
@@ -48,28 +68,49 @@ def replicate(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | 
     try:
         with log.phase("verify"):
             _Sampling(replication, declared, adapter.steady, adapter.marks, log).run(window)
-            for seen in replication.compare():
-                log.write(
-                    e.REPLICA_COMPARED, what=seen.what, same=seen.same, detail=seen.detail, facts=dict(seen.facts)
-                )
+            _compare(replication, log)
     finally:
         with log.phase("clean up"):
-            try:
-                replication.end()
-            except DrtestsError as error:
-                log.problem(
-                    DatabaseError(
-                        f"markers could not be removed from the source: {error.what}",
-                        where=error.where,
-                        mend="remove them by hand: they are in a place of drtests' own, which its how-to names",
-                    )
-                )
+            _end(replication, log)
+            tell_cost(context.project, reach, log)
+
+
+def _stops(error: DrtestsError) -> bool:
+    """Whether the drill may not go on; else it is a look that got no answer."""
+    return isinstance(error, BudgetExceeded)
+
+
+def _compare(replication: Replication, log: DrillLog) -> None:
+    try:
+        found = replication.compare()
+    except _NO_ANSWER as error:
+        if _stops(error):
+            raise
+        found = [Compared("what was declared", None, error.what)]
+    for seen in found:
+        log.write(e.REPLICA_COMPARED, what=seen.what, same=seen.same, detail=seen.detail, facts=dict(seen.facts))
+
+
+def _end(replication: Replication, log: DrillLog) -> None:
+    try:
+        for left in replication.end() or ():
+            log.write(e.REPLICA_NOTED, note=f"left behind: {left}")
+    except DrtestsError as error:
+        log.problem(
+            MarkersLeft(
+                f"markers could not be removed from the source: {error.what}",
+                where=error.where,
+                mend="remove them by hand: they are in a place of drtests' own, which its how-to names",
+            )
+        )
 
 
 def _make_sure(replication: Replication, log: DrillLog) -> None:
     try:
         identity = replication.identify()
-    except (DatabaseError, HostError) as error:
+    except _NO_ANSWER as error:
+        if _stops(error):
+            raise
         # Who is silent, the looks will tell.
         log.write(e.REPLICA_NOTED, note=f"could not make sure that it is a replica of this source: {error.what}")
         return
@@ -92,6 +133,7 @@ class _Sampling:
         self._ledger = Ledger()
         self._enough = threading.Event()
         self._source_error: DrtestsError | None = None
+        """Why no more markers are written."""
 
     def run(self, window: float) -> None:
         """Samples for `window` seconds, at least once."""
@@ -107,12 +149,14 @@ class _Sampling:
         if markers and self._ledger.committed is not None:
             self._log.write(e.REPLICA_MARKED, number=self._ledger.committed.number)
         if self._source_error is not None:
+            if _stops(self._source_error):
+                raise self._source_error
             self._log.write(e.REPLICA_SILENT, who="source", what=self._source_error.what)
 
     def _begin(self) -> bool:
         try:
             self._replication.begin()
-        except DatabaseRefused as error:
+        except (DatabaseRefused, StoreDenied) as error:
             self._log.write(e.REPLICA_NOTED, note=f"the source refuses markers: {error.what}")
             return False
         return True
@@ -147,7 +191,9 @@ class _Sampling:
             self._look(asked - began, markers)
             looks += 1
             now = self._clock.monotonic()
-            if now - began >= window and (looks > 1 or self._steady):
+            if self._source_error is not None and _stops(self._source_error):
+                return
+            if now - since >= window and (self._steady or (looks > 1 and bounded != 1)):
                 return
             self._clock.sleep(max(0.0, asked + self._interval - now))
 
@@ -159,7 +205,9 @@ class _Sampling:
                 told |= self._by_markers()
             else:
                 told |= self._by_positions()
-        except (DatabaseError, HostError) as error:
+        except _NO_ANSWER as error:
+            if _stops(error):
+                raise
             told["answered"] = False
             self._log.write(e.REPLICA_SILENT, who=self._who(markers), what=error.what)
         self._log.write(e.REPLICA_SAMPLED, **told)
@@ -180,7 +228,9 @@ class _Sampling:
         """Bytes are told beside the markers; that nobody tells them changes nothing."""
         try:
             return self._replication.behind()
-        except (DatabaseError, HostError):
+        except _NO_ANSWER as error:
+            if _stops(error):
+                raise
             return Behind(None, None)
 
     def _by_positions(self) -> dict[str, Any]:
@@ -192,13 +242,15 @@ class _Sampling:
             within = behind.seconds + (0.0 if self._steady else self._interval)
         return {"seconds": behind.seconds, "within": within, "bytes": behind.bytes, "how": how}
 
-    def _who(self, markers: bool) -> str:
+    def _who(self, error: DrtestsError, markers: bool) -> str:
         """Which side is silent: where markers are read, only the replica was asked."""
+        if isinstance(error, _OURS):
+            return "nobody"
         if markers:
             return "replica"
         try:
             self._replication.newest()
-        except (DatabaseError, HostError):
+        except _NO_ANSWER:
             return "replica"
         return "source"
 

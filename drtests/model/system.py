@@ -207,7 +207,7 @@ class Replica(Declaration):
 
     id: Id
     kind: str
-    """E.g. postgres-streaming, postgres-logical, mariadb, redis, backup-copy or files."""
+    """E.g. postgres-streaming, postgres-logical, mariadb, redis, backup-copy, files or bucket."""
     markers: Flag = False
     """Whether the drill may write markers at the source, in a schema, key or file of its own, which it removes again.
     Without them lag is what the servers say of themselves."""

@@ -87,5 +87,9 @@ class Replication(Protocol):
     def compare(self) -> Sequence[Compared]:
         """Divergence of what was declared to be compared; empty when nothing was."""
 
-    def end(self) -> None:
-        """Removes every trace of markers. Nothing happens when there is none."""
+    def end(self) -> Sequence[str] | None:
+        """Removes every trace of markers. Nothing happens when there is none.
+
+        Tells, in words, what had to stay and goes by itself or is nothing of
+        the source's; raises the error that fits for what should have gone.
+        """

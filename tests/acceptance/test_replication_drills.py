@@ -193,3 +193,24 @@ def test_a_copy_of_backups_that_stopped_is_a_miss(tmp_path: Path, restic_needed:
         assert drill["verdict"] == verdict, drill["reasons"]
         assert drill["replication"]["how"] == "snapshots"
         assert drill["replication"]["looks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "verdict"), [("vault", "MISSED"), ("repository", "INCONCLUSIVE"), ("", "INCONCLUSIVE")]
+)
+def test_repositories_that_cannot_be_read(tmp_path: Path, restic_needed: None, gone: str, verdict: str) -> None:
+    """A copy that is gone is a miss; that the primary is, or that nothing can be read from here, tells nothing."""
+    estate = make_estate(tmp_path)
+    shutil.copytree(tmp_path / "repository", tmp_path / "vault")
+    estate.estate["repositories"].append({"id": "vault", "location": "vault", "password": "file:password"})
+    replica = {"id": "copy", "kind": "backup-copy", "source": "nas", "replica": "vault"}
+    estate.systems["app"] = estate.system(replicas=[replica])
+    estate.write()
+    if gone:
+        (tmp_path / gone).rename(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "password").write_text("another")
+    estate.drtests("run", "-m", "replication")
+    [drill] = json.loads((estate.packs()[-1] / "record.json").read_text())["drills"]
+    assert drill["verdict"] == verdict, drill["reasons"]
+    assert any("could not make sure" in note for note in drill["replication"]["notes"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from drtests.model.connections import Store as Declared
 from drtests.model.connections import StoreCredentials
@@ -79,3 +83,61 @@ class S3Server:
         keys = StoreCredentials(access_key="env:UNUSED", secret_key="env:UNUSED")
         values = {"id": "vault", "endpoint": self.endpoint, "bucket": bucket, "reader": keys, "writer": keys}
         return Declared.model_validate(values | {"timeout": timedelta(seconds=20)} | more)
+
+
+@dataclass
+class Copier:
+    """A job of the test's own, beside drtests: it keeps a bucket as another one is, deletions included."""
+
+    server: S3Server
+    source: str
+    replica: str
+    reader: Account | None = None
+    """Who may read what others wrote; the owner of the bucket does not own that."""
+    _going: threading.Event = field(default_factory=threading.Event)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def once(self) -> None:
+        client, reader = self.server.client(), self.server.client(self.reader)
+        here, there = (_etags(client, bucket) for bucket in (self.source, self.replica))
+        for key in [key for key, etag in here.items() if there.get(key) != etag]:
+            body = reader.get_object(Bucket=self.source, Key=key)["Body"].read()
+            client.put_object(Bucket=self.replica, Key=key, Body=body)
+        for key in there.keys() - here.keys():
+            client.delete_object(Bucket=self.replica, Key=key)
+
+    @contextmanager
+    def running(self) -> Iterator[Copier]:
+        self._going.set()
+        worker = threading.Thread(target=self._work, name="copier")
+        worker.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            self._going.set()
+            worker.join(30)
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            self._going.wait(10)
+            # What goes meanwhile is seen the next time.
+            with suppress(ClientError, BotoCoreError), self._turn:
+                if self._going.is_set():
+                    self.once()
+            self._over.wait(0.05)
+
+    def pause(self) -> None:
+        """When it returns nothing is copied any more."""
+        self._going.clear()
+        with self._turn:
+            pass
+
+    def go_on(self) -> None:
+        self._going.set()
+
+
+def _etags(client: Any, bucket: str) -> dict[str, str]:
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", ())}

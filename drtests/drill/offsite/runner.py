@@ -16,7 +16,7 @@ from drtests.drill.offsite.case import Case, Seen, carry_out
 from drtests.drill.offsite.copied import compare_with_primary
 from drtests.drill.offsite.encrypted import see_encryption
 from drtests.drill.offsite.hole import data_of, restore_alone
-from drtests.drill.offsite.scored import see_kit, see_score, tell_cost
+from drtests.drill.offsite.scored import see_cost, see_kit, see_score
 from drtests.drill.reach import DrillReach
 from drtests.drill.recovery import Body, manual_times
 from drtests.kit.copies import copies, look_at
@@ -56,7 +56,7 @@ def prove_offsite(plan: DrillPlan, context: RunContext, log: DrillLog, body: Bod
             carry_out(case, kind, see_bucket)
     with log.phase("score"):
         carry_out(case, SCORE, see_score)
-        tell_cost(case)
+        see_cost(case)
 
 
 def _look_at_kits(case: Case) -> None:

@@ -11,10 +11,12 @@ from drtests.core.kit import judge_copies, judge_keys
 from drtests.core.offsite.rule import APART, COPY, LOCKED
 from drtests.core.offsite.score import Holding, judge_score, media_of, score
 from drtests.core.trace import gather
+from drtests.drill.costs import tell_cost
 from drtests.drill.offsite.case import Case, Seen
 from drtests.drill.retry import ask
 from drtests.errors import DrtestsError
 from drtests.kit.contents import kept_key
+from drtests.model.connections import Store
 from drtests.model.verdict import Verdict, combine
 from drtests.protocols.check import Judgement
 from drtests.protocols.store import Usage
@@ -72,24 +74,17 @@ def _read(case: Case, name: str) -> bool | None:
     return None if points is None else bool(points)
 
 
-def tell_cost(case: Case) -> None:
-    """Requests and bytes, counted at the wire; what the engine itself fetched is estimated by what it restored."""
+def see_cost(case: Case) -> None:
+    """What was asked of stores; what the engine itself fetched is estimated by what it restored."""
     restored = gather(case.log.events).measures.get("restored_bytes")
-    for store in case.project.estate.stores:
-        usage = case.reach.usage.get(store.id)
-        if usage is None:
-            continue
-        told: dict[str, Any] = {
-            "currency": store.prices.currency,
-            "measured": round(stores.cost(store.prices, usage), 6),
-            "reads": usage.reads,
-            "writes": usage.writes,
-            "bytes_out": usage.bytes_out,
+
+    def of_the_engine(store: Store) -> dict[str, Any]:
+        if store.id != case.repository.store or restored is None:
+            return {}
+        fetched = Usage(bytes_out=int(restored.value))
+        return {
+            "estimated_for_the_engine": round(stores.cost(store.prices, fetched), 6),
+            "estimated_from": f"{int(restored.value)} restored bytes, without its requests",
         }
-        if store.id == case.repository.store and restored is not None:
-            fetched = Usage(bytes_out=int(restored.value))
-            told["estimated_for_the_engine"] = round(stores.cost(store.prices, fetched), 6)
-            told["estimated_from"] = f"{int(restored.value)} restored bytes, without its requests"
-        case.log.measure(f"{store.id} requests", usage.reads + usage.writes, "count")
-        case.log.measure(f"{store.id} bytes out", usage.bytes_out, "B")
-        case.log.fact(f"cost of {store.id}", told)
+
+    tell_cost(case.project, case.reach, case.log, of_the_engine)
