@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from drtests.seal import MANIFEST_NAME, seal
+from tests.support.weak_key import lay_empty
 
 PASSWORD = "correct horse battery staple"
 
@@ -120,7 +121,7 @@ class Estate:
         self.run_restic("backup", "--time", when, "--tag", tag, str(self.data))
 
     def init_repository(self) -> None:
-        self.run_restic("init")
+        lay_empty(self.root / "repository", self.restic, PASSWORD)
 
     def history(self, days: int = 1) -> None:
         """A repository with a backup for each of the last days, and one of five minutes ago."""

@@ -24,6 +24,7 @@ from drtests.model.estate import Repository
 from drtests.protocols.engine import EngineContext, RecoveryPoint
 from drtests.testing.engine_contract import Held
 from drtests.testing.host_contract import eventually
+from tests.support.weak_key import weaken
 
 PASSWORD = "correct-horse-battery-staple"
 PATIENCE = 100.0
@@ -206,6 +207,7 @@ def sound(restic_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     host = LocalHost(HostDeclaration(id="local"), marker=f"engines-{os.getpid()}-{time.monotonic_ns()}")
     lab = Lab(restic_program, tmp_path_factory.mktemp("sound"), host)
     lab.run("init")
+    weaken(lab.repository, PASSWORD)
     small = lab.write_tree("small", {"one": b"1" * 3000, "folder/two": b"two", "folder/with space é": os.urandom(900)})
     big = lab.write_tree("big", {"big.bin": os.urandom(BIG), "empty": b""})
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
