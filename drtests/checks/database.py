@@ -13,6 +13,7 @@ from drtests.model.base import DatabaseId, Declaration
 from drtests.model.units import Duration
 from drtests.model.verdict import Verdict
 from drtests.protocols.check import Judgement, Objective, Observation, Resources
+from drtests.protocols.database import Integrity
 
 _SHOWN = 20
 _LONGEST = 200
@@ -48,12 +49,15 @@ class DatabaseCheck:
         scratch = running(resources, self._spec.database)
         began = resources.clock.monotonic()
         try:
-            problems = list(scratch.integrity(self._spec.timeout.total_seconds()))
+            seen = scratch.integrity(self._spec.timeout.total_seconds())
         except DatabaseDamaged as error:
-            problems = [error.what]
+            seen = Integrity(0, "", (), (error.what,))
         return {
-            "problems": len(problems),
-            "first": [_line(problem) for problem in problems[:_SHOWN]],
+            "problems": len(seen.problems),
+            "first": [_line(problem) for problem in seen.problems[:_SHOWN]],
+            "read": seen.read,
+            "what": seen.what,
+            "by": list(seen.by),
             "seconds": round(resources.clock.monotonic() - began, 3),
         }
 
@@ -64,7 +68,12 @@ class DatabaseCheck:
             more = f" and {count - 3} more" if count > 3 else ""
             mend = "restore an older recovery point, and see since when the damage is in the backups, or in production"
             return Judgement(Verdict.MISSED, f"damaged: {found}{more}", mend=mend)
-        return Judgement(Verdict.MET, f"read to its end without damage, in {float(observation['seconds']):.1f} s")
+        what, read = observation["what"], int(observation["read"])
+        if not read:
+            mend = "see what the recovery point holds; a database that is meant to be empty needs no check"
+            return Judgement(Verdict.INCONCLUSIVE, f"there are no {what} in it: nothing was read", mend=mend)
+        told = f"{read} {what} read to their end without damage by {' and '.join(observation['by'])}"
+        return Judgement(Verdict.MET, f"{told}, in {float(observation['seconds']):.1f} s")
 
 
 def _line(problem: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from drtests.errors import (
 )
 from drtests.model.base import Declaration
 from drtests.model.units import Duration
-from drtests.protocols.database import Rows, Scratch, ScratchPlace, Session
+from drtests.protocols.database import Integrity, Rows, Scratch, ScratchPlace, Session
 from drtests.protocols.host import Host
 from drtests.restored import RelativePath, inside
 
@@ -130,9 +130,9 @@ class _SqliteSession:
         rows: Rows = self._asked("query", self.database, statement, timeout=timeout or self._timeout)
         return rows
 
-    def integrity(self, timeout: float) -> Sequence[str]:
-        problems: Sequence[str] = self._asked("integrity", self.database, timeout=timeout)
-        return problems
+    def integrity(self, timeout: float) -> Integrity:
+        tables, *problems = self._asked("integrity", self.database, timeout=timeout)
+        return Integrity(tables, "tables", ("PRAGMA integrity_check", "PRAGMA foreign_key_check"), tuple(problems))
 
     def remove(self) -> None:
         for suffix in ("", "-wal", "-shm", "-journal"):
@@ -155,7 +155,7 @@ class _SqliteScratch:
         """SQLite's own client knows no variable; this one is ours."""
         return {"SQLITE_DATABASE": self._session.database}
 
-    def integrity(self, timeout: float) -> Sequence[str]:
+    def integrity(self, timeout: float) -> Integrity:
         return self._session.integrity(timeout)
 
     def died(self) -> str | None:

@@ -114,7 +114,8 @@ def query(database: str, statement: str) -> dict[str, Any]:
         connection.close()
 
 
-def integrity(database: str) -> list[str]:
+def integrity(database: str) -> list[Any]:
+    """How many tables there are, then what is damaged."""
     connection = _open(database, "ro")
     try:
         found = [str(row[0]) for row in connection.execute(f"PRAGMA integrity_check({PROBLEMS})")]
@@ -124,10 +125,13 @@ def integrity(database: str) -> list[str]:
                 problems.append("and more rows that refer to nothing")
                 break
             problems.append(f"row {rowid} of {table} refers to a row of {parent} that is not there")
-        return problems
+        [[tables]] = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        )
+        return [tables, *problems]
     except sqlite3.DatabaseError as error:
         if _is_damage(error):
-            return [str(error)]
+            return [0, str(error)]
         raise
     finally:
         connection.close()

@@ -79,6 +79,20 @@ class ScratchPlace:
     """Puts a fact into the evidence."""
 
 
+@dataclass(frozen=True, slots=True)
+class Integrity:
+    """What reading all of a database came to."""
+
+    read: int
+    """How many of `what` were read. Nothing that was read proves nothing."""
+    what: str
+    """E.g. tables, keys."""
+    by: tuple[str, ...]
+    """What read them, e.g. pg_amcheck and pg_dump: how deep it went."""
+    problems: tuple[str, ...] = ()
+    """What is damaged; empty when all is well."""
+
+
 class Scratch(Protocol):
     """A restored database that runs, on a socket or loopback port of its own."""
 
@@ -90,8 +104,8 @@ class Scratch(Protocol):
     def environment(self) -> Mapping[str, str]:
         """How recovery steps reach it, in the variables that the database's own clients know (PGHOST, PGPORT ...)."""
 
-    def integrity(self, timeout: float) -> Sequence[str]:
-        """Reads everything, as deeply as the database's own tools can. Empty when all is well; else what is damaged.
+    def integrity(self, timeout: float) -> Integrity:
+        """Reads everything, as deeply as the database's own tools can.
 
         Raises DatabaseError when it could not be read to the end for another reason than damage.
         """

@@ -168,8 +168,10 @@ class RecipeContract:
         require(result.exit_code == 0 and restored.client_prints in result.stdout, str(result))
 
     def test_integrity_of_what_is_sound(self, up: Up) -> None:
-        problems = list(up.scratch.integrity(_PATIENCE))
+        seen = up.scratch.integrity(_PATIENCE)
+        problems = list(seen.problems)
         require(problems == [], f"damage in a sound database: {problems}")
+        require(seen.read > 0 and bool(seen.what) and bool(seen.by), f"it does not tell what it read: {seen}")
 
     def test_session_only_reads(self, up: Up, restored: Restored) -> None:
         with pytest.raises(DatabaseError):

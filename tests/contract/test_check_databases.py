@@ -193,7 +193,8 @@ class TestSql(OnDatabases):
 class TestDatabase(OnDatabases):
     check = DatabaseCheck
     cases = (
-        Asked("sound", {"database": "records"}, MET, reason="without damage"),
+        Asked("sound", {"database": "records"}, MET, reason="1 tables read to their end without damage by reading"),
+        Asked("empty", {"database": "records"}, INCONCLUSIVE, restored="", reason="no tables in it"),
         Asked("damaged", {"database": "records"}, MISSED, broken=["page 3 is torn"], reason="page 3 is torn"),
         Asked("much damaged", {"database": "records"}, MISSED, broken=["torn"] * 50, reason="and 47 more"),
         Asked("cannot be read for damage", {"database": "records"}, MISSED, broken=DatabaseDamaged("no header")),

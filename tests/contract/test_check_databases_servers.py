@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from drtests.hosts.local import LocalHost
 from drtests.model.estate import Host as Declaration
 from drtests.model.verdict import Verdict
 from drtests.protocols.check import Check, Judgement, Objective, Resources
-from drtests.protocols.database import Live, Session
+from drtests.protocols.database import Integrity, Live, Session
 from drtests.testing.check_contract import SystemClock
 from drtests.testing.database_contract import Served
 from tests.support.living import LivingReach
@@ -41,8 +41,8 @@ class Asked:
     def environment(self) -> Mapping[str, str]:
         return {}
 
-    def integrity(self, timeout: float) -> Sequence[str]:
-        return ()
+    def integrity(self, timeout: float) -> Integrity:
+        return Integrity(1, "tables", ("nobody",))
 
     def died(self) -> str | None:
         return None

@@ -188,7 +188,7 @@ def test_a_dump_without_its_end_mark_when_that_is_declared(dumped: Path, brought
 def test_damage_in_the_restored_server_is_found(dumped: Path, brought: Brought) -> None:
     brought.copy(dumped / "custom")
     made = brought.up(path="app.dump", database="app")
-    assert not made.integrity(60)
+    assert not made.integrity(60).problems
     owner = made.open("app", writable=True)
     owner.script("CHECKPOINT;")
     [[file]] = made.session.query("SELECT current_setting('data_directory') || '/' || pg_relation_filepath('students')")
@@ -197,7 +197,7 @@ def test_damage_in_the_restored_server_is_found(dumped: Path, brought: Brought) 
         data.write(b"damage" * 20)
     # What is still in its memory would hide what is on disk.
     made.restart()
-    found = made.integrity(60)
+    found = made.integrity(60).problems
     assert found
     assert any("students" in problem or "checksum" in problem or "invalid page" in problem for problem in found)
 

@@ -147,7 +147,7 @@ def test_integrity_finds_damage(host: LocalHost, tmp_path: Path, sabotage: Calla
     fill(tree / "app.db").close()
     sabotage(tree)
     scratch, _ = bring_up(host, tree)
-    problems = scratch.integrity(60)
+    problems = scratch.integrity(60).problems
     assert problems
     assert any(told in problem for problem in problems)
 

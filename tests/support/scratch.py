@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drtests.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable, DrtestsError, UsageError
-from drtests.protocols.database import Live, LiveContext, Rows, Session
+from drtests.protocols.database import Integrity, Live, LiveContext, Rows, Session
 from drtests.protocols.engine import Engine
 from drtests.protocols.host import Host
 from drtests.protocols.store import Store
@@ -33,6 +33,10 @@ class MemorySession:
 
     def version(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}"
+
+    def tables(self) -> int:
+        [[count]] = self._connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'")
+        return int(count)
 
     def query(self, statement: str, timeout: float | None = None) -> Rows:
         self.timeouts.append(timeout)
@@ -62,10 +66,10 @@ class MemoryScratch:
     def environment(self) -> Mapping[str, str]:
         return {}
 
-    def integrity(self, timeout: float) -> Sequence[str]:
+    def integrity(self, timeout: float) -> Integrity:
         if isinstance(self._broken, DrtestsError):
             raise self._broken
-        return self._broken
+        return Integrity(self._session.tables(), "tables", ("reading",), tuple(self._broken))
 
     def died(self) -> str | None:
         return None

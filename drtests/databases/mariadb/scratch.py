@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from drtests.databases.mariadb.client import PROGRAMS, MariaDb
+from drtests.databases.mariadb.follower import Follower
 from drtests.databases.serving import (
     Deadline,
     ServerUser,
@@ -25,7 +26,7 @@ from drtests.errors import (
     DrtestsError,
 )
 from drtests.model.connections import LiveDatabase
-from drtests.protocols.database import LiveContext, ScratchPlace
+from drtests.protocols.database import Integrity, LiveContext, ScratchPlace
 from drtests.protocols.host import Host, Service
 
 SERVER_PACKAGE = "mariadb-server"
@@ -81,13 +82,21 @@ def check_settings(settings: Mapping[str, str]) -> None:
 
 
 class Starting:
-    """What recipes need to make a server out of a data directory."""
+    """What recipes need to make a server out of a data directory. Only one with a `follower` can follow another."""
 
-    def __init__(self, place: ScratchPlace, user: ServerUser, deadline: Deadline, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        place: ScratchPlace,
+        user: ServerUser,
+        deadline: Deadline,
+        settings: Mapping[str, str],
+        follower: Follower | None = None,
+    ) -> None:
         self.place = place
         self.user = user
         self.deadline = deadline
         self._settings = dict(settings)
+        self._follower = follower
 
     @property
     def data(self) -> str:
@@ -111,7 +120,11 @@ class Starting:
         orders = f"{place.folder}/accounts.sql"
         server = self.server_program()
         host.make_directory(f"{place.folder}/temporary")
-        host.write(orders, _accounts(self.user.own, password, fresh).encode())
+        accounts, more = _accounts(self.user.own, password, fresh), []
+        if self._follower is not None:
+            accounts += self._follower.orders()
+            more = self._follower.argv()
+        host.write(orders, accounts.encode())
         hand_over(place, self.user, self.deadline)
         sockets = socket_folder(place, self.user, SOCKET)
         listen = ["--skip-networking"] if port is None else ["--bind-address=127.0.0.1", f"--port={port}"]
@@ -121,7 +134,7 @@ class Starting:
             *listen, "--skip-slave-start", "--skip-log-bin", "--event-scheduler=OFF", "--skip-name-resolve",
             # No file outside the folder is read or written, whatever tables and dumps ask for.
             f"--secure-file-priv={place.folder}/temporary", "--skip-symbolic-links", "--local-infile=OFF",
-            "--max-allowed-packet=1G", *own_settings, *settings_argv(self._settings),
+            "--max-allowed-packet=1G", *own_settings, *more, *settings_argv(self._settings),
         ]  # fmt: skip
         try:
             with told_as_missing(host, SERVER_PACKAGE):
@@ -214,15 +227,23 @@ class ScratchMariaDb:
         self._password = password
         self._port = port
         self._stopped = False
-        self._session = self._open(database, writable=False)
-        self.owner = self._open(None, writable=True)
+        self._session = self._open(ACCOUNT, password, database)
+        self.owner = self._open(ACCOUNT, password, writable=True)
         """To load and to check."""
 
-    def _open(self, database: str | None, *, writable: bool) -> MariaDb:
+    def _open(self, user: str, password: str, database: str | None = None, *, writable: bool = False) -> MariaDb:
         declared = LiveDatabase(
-            id="scratch", type="mariadb", socket=self.socket, user=ACCOUNT, database=database, timeout=_QUERY
+            id="scratch", type="mariadb", socket=self.socket, user=user, database=database, timeout=_QUERY
         )
-        return MariaDb(LiveContext(declared, self._place.host, self._password, writable))
+        return MariaDb(LiveContext(declared, self._place.host, password, writable))
+
+    def leader(self, follower: Follower) -> MariaDb:
+        """To let it follow another server, and to end that."""
+        return self._open(follower.account, follower.password, writable=True)
+
+    def begin_in(self, database: str | None) -> None:
+        """Where queries start from here on."""
+        self._session = self._open(ACCOUNT, self._password, database)
 
     @property
     def socket(self) -> str:
@@ -254,7 +275,7 @@ class ScratchMariaDb:
     def client_environment(self) -> Mapping[str, str]:
         return {"MYSQL_PWD": self._password}
 
-    def integrity(self, timeout: float) -> Sequence[str]:
+    def integrity(self, timeout: float) -> Integrity:
         clock = self._place.clock
         end = clock.monotonic() + timeout
         problems: list[str] = []
@@ -277,7 +298,9 @@ class ScratchMariaDb:
             if self.died() is not None:
                 problems.append(f"the server ended while it read {', '.join(some)}: {self.died()}")
                 break
-        return [*problems, *self._noted()]
+        # Those of the server itself are read, too, but prove nothing of what was restored.
+        own = sum(schema != "mysql" for schema, _ in tables)
+        return Integrity(own, "tables", ("CHECK TABLE", "CHECKSUM TABLE"), (*problems, *self._noted()))
 
     def _noted(self) -> list[str]:
         """Damage that only the server's log tells of: InnoDB cuts a long column short where its page is damaged."""

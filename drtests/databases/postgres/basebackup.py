@@ -168,7 +168,8 @@ class PostgresBasebackupRecipe:
         if end is not None:
             place.tell("recovery_ended", end.why)
             if place.moment is None and wal.folder is not None:
-                whole(end, wal.names(place, deadline), seen.segment, self._spec.wal or "")
+                newest = self._spec.timeline == "latest"
+                whole(end, wal.names(place, deadline), seen.segment, self._spec.wal or "", newest=newest)
 
 
 def lay_out(

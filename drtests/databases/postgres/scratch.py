@@ -20,7 +20,7 @@ from drtests.databases.serving import (
 )
 from drtests.errors import DatabaseError, DatabaseUnreachable, DrtestsError, HostError, HostUnreachable
 from drtests.model.connections import LiveDatabase
-from drtests.protocols.database import LiveContext, ScratchPlace
+from drtests.protocols.database import Integrity, LiveContext, ScratchPlace
 from drtests.protocols.host import Service
 
 USUAL_USER = "postgres"
@@ -264,10 +264,12 @@ class ScratchPostgres:
             return
         raise ended(self.log(), told, f"host {self._place.host.id}")
 
-    def integrity(self, timeout: float) -> Sequence[str]:
+    def integrity(self, timeout: float) -> Integrity:
         end = self._place.clock.monotonic() + timeout
         names = [str(name) for [name] in self._session.query("SELECT datname FROM pg_database WHERE datallowconn")]
         problems: list[str] = []
+        tables = 0
+        by = ("pg_amcheck", "pg_dump") if self._has_amcheck() else ("pg_dump",)
         for name in names:
             left = end - self._place.clock.monotonic()
             if left <= 0:
@@ -275,11 +277,20 @@ class ScratchPostgres:
                     f"the databases were not read to the end in {timeout:g} s",
                     mend="declare a longer `timeout` for the check",
                 )
-            problems += self._amcheck(name, left) if self._has_amcheck() else ()
+            tables += self._tables(name)
+            problems += self._amcheck(name, left) if "pg_amcheck" in by else ()
             problems += self._read_through(name, max(1.0, end - self._place.clock.monotonic()))
             if problems and self.died() is not None:
                 break
-        return problems
+        return Integrity(tables, "tables", by, tuple(problems))
+
+    def _tables(self, database: str) -> int:
+        """How many there are but for the server's own."""
+        [[count]] = self.open(database, writable=False).query(
+            "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind"
+            " IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+        )
+        return int(count)
 
     def _has_amcheck(self) -> bool:
         asked = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'"

@@ -54,15 +54,27 @@ class End:
         return End(int(timeline), (int(high, 16) << 32) + int(low, 16), why.strip())
 
 
-def whole(end: End, names: Iterable[str], segment: int, where: str) -> None:
+def whole(end: End, names: Iterable[str], segment: int, where: str, *, newest: bool = True) -> None:
     """Raises DatabaseDamaged when the log goes on behind the place where the server could read no further.
 
-    `segment` is the size in bytes of a file of the log.
+    `segment` is the size in bytes of a file of the log. `newest`: the server was to follow the newest timeline,
+    which it finds by its history file alone.
     """
     behind = []
     for name in names:
         found = _SEGMENT.fullmatch(name)
-        if found is None or int(found[1], 16) != end.timeline:
+        if found is None:
+            continue
+        timeline = int(found[1], 16)
+        if newest and timeline > end.timeline:
+            raise DatabaseDamaged(
+                f"the archived log goes on along timeline {timeline} ({name}), and recovery ended on {end.timeline}: "
+                f"{timeline:08X}.history is missing or does not fit",
+                where=where,
+                mend="see that history files are archived and backed up with the log; without them what was done since "
+                "the last failover is lost",
+            )
+        if timeline != end.timeline:
             continue
         start = (int(found[2], 16) << 32) + int(found[3], 16) * segment
         if start >= end.position:

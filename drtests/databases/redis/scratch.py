@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 
 from drtests.databases.redis.client import RedisCli
@@ -20,7 +20,7 @@ from drtests.databases.serving import (
 )
 from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing, DatabaseUnreachable, DrtestsError
 from drtests.model.connections import LiveDatabase
-from drtests.protocols.database import LiveContext, ScratchPlace
+from drtests.protocols.database import Integrity, LiveContext, ScratchPlace
 from drtests.protocols.host import Host, Service
 
 SERVER = "redis-server"
@@ -166,11 +166,15 @@ class ScratchRedis:
         self._database = database
         self._session = self._open(database)
 
-    def _open(self, database: int) -> RedisCli:
+    def leader(self) -> RedisCli:
+        """To let it follow another server, and to end that."""
+        return self._open(self._database, writable=True)
+
+    def _open(self, database: int, *, writable: bool = False) -> RedisCli:
         declared = LiveDatabase(
             id="scratch", type="redis", socket=f"{self._sockets}/{SOCKET}", database=str(database), timeout=_QUERY
         )
-        return RedisCli(LiveContext(declared, self._place.host, self._password))
+        return RedisCli(LiveContext(declared, self._place.host, self._password, writable))
 
     @property
     def session(self) -> RedisCli:
@@ -192,30 +196,32 @@ class ScratchRedis:
             "REDIS_URL": f"redis://default:{self._password}@127.0.0.1:{self._port}/{self._database}",
         }
 
-    def integrity(self, timeout: float) -> Sequence[str]:
+    def integrity(self, timeout: float) -> Integrity:
         """Reads every key of every database. The files themselves were checked before the server read them."""
         deadline = Deadline(self._place.clock, timeout, "reading every key")
+        keys = 0
         try:
             [[text]] = self._session.query("INFO keyspace", deadline.left())
             numbers = [int(number) for number in re.findall(r"^db(\d+):", str(text), re.MULTILINE)]
             for number in numbers:
-                self._read(number, deadline)
+                keys += self._read(number, deadline)
         except DatabaseUnreachable:
             if not self._ends():
                 raise
-            return [f"the server ended while its keys were read: {self.died()}"]
+            return _read(keys, f"the server ended while its keys were read: {self.died()}")
         except DatabaseDamaged as error:
-            return [error.what]
-        return []
+            return _read(keys, error.what)
+        return _read(keys)
 
-    def _read(self, number: int, deadline: Deadline) -> None:
+    def _read(self, number: int, deadline: Deadline) -> int:
         session = self._open(number)
-        cursor = "0"
+        cursor, keys = "0", 0
         while True:
             words = [b"EVAL_RO", _READ.encode(), b"0", cursor.encode(), str(_PAGE).encode()]
-            [[cursor], _] = session.query(quoted(words).decode(), deadline.left())
+            [[cursor], [count]] = session.query(quoted(words).decode(), deadline.left())
+            keys += int(count)
             if cursor == "0":
-                return
+                return keys
 
     def _ends(self) -> bool:
         """Whether it is about to: a server that dies takes a moment."""
@@ -244,3 +250,7 @@ class ScratchRedis:
         self._stopped = True
         if self._sockets != self._place.folder:
             self._place.host.remove_tree(self._sockets)
+
+
+def _read(keys: int, *problems: str) -> Integrity:
+    return Integrity(keys, "keys", ("DUMP",), problems)
