@@ -193,7 +193,7 @@ class _Sampling:
             now = self._clock.monotonic()
             if self._source_error is not None and _stops(self._source_error):
                 return
-            if now - since >= window and (self._steady or (looks > 1 and bounded != 1)):
+            if now - began >= window and (looks > 1 or self._steady):
                 return
             self._clock.sleep(max(0.0, asked + self._interval - now))
 
@@ -209,7 +209,7 @@ class _Sampling:
             if _stops(error):
                 raise
             told["answered"] = False
-            self._log.write(e.REPLICA_SILENT, who=self._who(markers), what=error.what)
+            self._log.write(e.REPLICA_SILENT, who=self._who(error, markers), what=error.what)
         self._log.write(e.REPLICA_SAMPLED, **told)
 
     def _by_markers(self) -> dict[str, Any]:
