@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from drtests.errors import DatabaseError, UsageError
+from drtests.errors import DatabaseError, SafetyError, UsageError
 from drtests.model.connections import LiveDatabase
 from drtests.protocols.database import Live, Scratch, ScratchPlace
 from drtests.protocols.host import Host
@@ -103,6 +103,17 @@ def check_reached(session: Declared, host: Host, *, by_socket: bool) -> None:
             f"host {host.id}",
             where=f"database {session.id}",
             mend="declare an `address` that leads to it from both",
+        )
+
+
+def check_apart(session: Declared, port: int | None, usual: int) -> None:
+    """Raises SafetyError when a replica that listens on `port` would be what is found where the source is declared."""
+    declared = session.declared
+    if port == (declared.port or usual) and loopback(declared.address):
+        raise SafetyError(
+            f"port {port} is the source's own: the throwaway replica would take its place",
+            where=f"database {session.id}",
+            mend="leave `port` out, or give another",
         )
 
 

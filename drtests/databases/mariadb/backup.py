@@ -8,11 +8,19 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, field_validator
 
-from drtests.databases.mariadb.scratch import SERVER_PACKAGE, USUAL_USER, Starting, check_settings, release
+from drtests.databases.mariadb.follower import Follower, gtids
+from drtests.databases.mariadb.scratch import (
+    SERVER_PACKAGE,
+    USUAL_USER,
+    ScratchMariaDb,
+    Starting,
+    check_settings,
+    release,
+)
 from drtests.databases.serving import Deadline, hand_over, last_words, program, server_user, told_as_missing
 from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseMissing, SafetyError
 from drtests.model.base import Declaration, Text
-from drtests.protocols.database import Scratch, ScratchPlace
+from drtests.protocols.database import ScratchPlace
 from drtests.protocols.host import Host
 from drtests.restored import RelativePath, inside
 
@@ -20,6 +28,10 @@ _BACKUP_PACKAGE = "mariadb-backup"
 _CHECKPOINTS = ("mariadb_backup_checkpoints", "xtrabackup_checkpoints")
 _INFO = ("mariadb_backup_info", "xtrabackup_info")
 _OPTIONS = "backup-my.cnf"
+_OF_SOURCE = ("mariadb_backup_slave_info", "xtrabackup_slave_info")
+"""Written when a replica is backed up: where it was in its source's log."""
+_OF_ITSELF = ("mariadb_backup_binlog_info", "xtrabackup_binlog_info")
+_SET = re.compile(r"gtid_slave_pos\s*=\s*'([^']*)'")
 _LARGEST = 65536
 _LINE = re.compile(r"^\s*(\w+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _TOLD = ("server_version", "start_time", "end_time", "binlog_pos")
@@ -56,15 +68,33 @@ class MariadbBackupRecipe:
     type: ClassVar[str] = "mariadb"
     point_in_time: ClassVar[bool] = False
 
-    def __init__(self, spec: MariadbBackupSpec) -> None:
+    def __init__(self, spec: MariadbBackupSpec, follower: Follower | None = None) -> None:
         self._spec = spec
+        self._follower = follower
 
     def programs(self, host: Host) -> str:
         """The server that is started on it. Raises DatabaseMissing, HostError."""
         program(host, _BACKUP_PACKAGE, "mariadb-backup", "mariabackup")
         return release(host)
 
-    def bring_up(self, place: ScratchPlace) -> Scratch:
+    def position(self, place: ScratchPlace) -> str:
+        """GTIDs up to which the backup holds what its server wrote. Raises DatabaseError when it does not tell."""
+        last = [self._spec.path, *self._spec.incrementals][-1]
+        folder = inside(place.host, place.root, last)
+        of_source = _SET.search(self._first(place.host, folder, _OF_SOURCE) or "")
+        if of_source is not None:
+            return gtids(of_source[1], last)
+        told = self._first(place.host, folder, _OF_ITSELF)
+        if not told:
+            raise DatabaseError(
+                f"{last} does not tell up to where in the binary log it holds everything",
+                where=last,
+                mend="back up a server that writes a binary log, or a replica with --slave-info",
+            )
+        # File, offset, and GTIDs once there are any.
+        return gtids([*told.rstrip("\n").split("\t", 2), ""][2], last)
+
+    def bring_up(self, place: ScratchPlace) -> ScratchMariaDb:
         deadline = Deadline(place.clock, place.timeout, "the backup's server")
         host = place.host
         paths = [self._spec.path, *self._spec.incrementals]
@@ -86,7 +116,7 @@ class MariadbBackupRecipe:
             if name in _TOLD:
                 place.tell(name, value)
         with told_as_missing(host, SERVER_PACKAGE):
-            starting = Starting(place, server_user(place, USUAL_USER), deadline, self._spec.settings)
+            starting = Starting(place, server_user(place, USUAL_USER), deadline, self._spec.settings, self._follower)
             folders = [starting.data, *(f"{place.folder}/incremental-{n}" for n in range(1, len(sources)))]
             for source, folder in zip(sources, folders, strict=True):
                 self._move(host, source, folder, deadline)
@@ -140,7 +170,11 @@ class MariadbBackupRecipe:
 
     def _lines(self, host: Host, folder: str, names: tuple[str, ...]) -> Mapping[str, str]:
         """`name = value` of the first of these files that is there."""
+        return dict(_LINE.findall(self._first(host, folder, names) or ""))
+
+    def _first(self, host: Host, folder: str, names: tuple[str, ...]) -> str | None:
+        """The first of these files that is there."""
         for name in names:
             if host.exists(f"{folder}/{name}"):
-                return dict(_LINE.findall(host.read(f"{folder}/{name}", _LARGEST).decode(errors="replace")))
-        return {}
+                return host.read(f"{folder}/{name}", _LARGEST).decode(errors="replace")
+        return None

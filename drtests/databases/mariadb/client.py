@@ -21,13 +21,14 @@ from drtests.errors import (
     DatabaseRefused,
     DatabaseUnreachable,
 )
+from drtests.model.connections import LiveDatabase
 from drtests.protocols.database import LiveContext, Rows
-from drtests.protocols.host import CommandResult
+from drtests.protocols.host import CommandResult, Host
 
 PROGRAMS = ("mariadb", "mysql")
 """The client has two names; newer releases know only the first, older ones and MySQL only the second."""
 
-_DEFAULT_PORT = 3306
+DEFAULT_PORT = 3306
 _CONNECT = 10.0
 _GRACE = 5.0
 """Seconds the client has longer than the server, which ends a slow statement by itself."""
@@ -58,7 +59,7 @@ class MariaDb:
         self._password = context.password
         self._writable = context.writable
         self._program: str | None = None
-        place = context.declared.socket or f"{context.declared.address}:{context.declared.port or _DEFAULT_PORT}"
+        place = context.declared.socket or f"{context.declared.address}:{context.declared.port or DEFAULT_PORT}"
         self._where = f"database {context.declared.id} ({place})"
 
     def __repr__(self) -> str:
@@ -67,6 +68,20 @@ class MariaDb:
     @property
     def id(self) -> str:
         return self._declared.id
+
+    @property
+    def declared(self) -> LiveDatabase:
+        return self._declared
+
+    @property
+    def host(self) -> Host:
+        """Where its client runs."""
+        return self._host
+
+    @property
+    def password(self) -> str:
+        """Pass it on as environment or by standard input only."""
+        return self._password or ""
 
     @property
     def type(self) -> str:
@@ -160,18 +175,21 @@ class MariaDb:
 
     def _login(self, timeout: float) -> list[str]:
         """Nothing of it is secret; no option file of the user has a say."""
-        declared = self._declared
         words = ["--no-defaults", "--batch", "--default-character-set=utf8mb4"]
         words.append(f"--connect-timeout={max(1, math.ceil(min(timeout, _CONNECT)))}")
-        if declared.socket is not None:
-            words += ["--protocol=socket", f"--socket={declared.socket}"]
-        else:
-            words += ["--protocol=tcp", f"--host={declared.address}", f"--port={declared.port or _DEFAULT_PORT}"]
-        if declared.user is not None:
-            words.append(f"--user={declared.user}")
-        if declared.database is not None:
-            words.append(f"--database={declared.database}")
+        words += self.way()
+        if self._declared.database is not None:
+            words.append(f"--database={self._declared.database}")
         return words
+
+    def way(self) -> list[str]:
+        """Options of any client program: where the server is, and as whom it is asked."""
+        declared = self._declared
+        if declared.socket is not None:
+            words = ["--protocol=socket", f"--socket={declared.socket}"]
+        else:
+            words = ["--protocol=tcp", f"--host={declared.address}", f"--port={declared.port or DEFAULT_PORT}"]
+        return words if declared.user is None else [*words, f"--user={declared.user}"]
 
     def _client(self, words: Sequence[str], stdin: bytes, timeout: float) -> CommandResult:
         # MySQL's client has one more file of logins, which --no-defaults does not cover.

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, field_validator
 
 from drtests.databases.mariadb.failures import NO_DATABASE, failure, number_and_text
+from drtests.databases.mariadb.follower import Follower, gtids
 from drtests.databases.mariadb.scratch import (
     SERVER_PACKAGE,
     USUAL_USER,
@@ -21,14 +22,16 @@ from drtests.databases.mariadb.scratch import (
 from drtests.databases.serving import Deadline, hand_over, last_words, program, server_user, told_as_missing
 from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseRefused
 from drtests.model.base import Declaration, Flag, Text
-from drtests.protocols.database import Scratch, ScratchPlace
+from drtests.protocols.database import ScratchPlace
 from drtests.protocols.host import Host
 from drtests.restored import RelativePath, inside
 
 UNPACKERS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd", ".xz": "xz", ".bz2": "bzip2"}
 """By the end of the file's name."""
 
+_HEAD = 65536
 _TAIL = 2000
+_GTID = re.compile(r"^(?:-- )?SET GLOBAL gtid_slave_pos='([^'\n]*)';", re.MULTILINE)
 _COMPLETED = re.compile(r"^-- Dump completed(?: on (.*))?$", re.MULTILINE)
 _NOT_SQL = {1054, 1062, 1064, 1065, 1136, 1146, 1231, 1366, 1406}
 """Errors that a whole dump does not give: what stands there is not what was dumped."""
@@ -38,6 +41,7 @@ _UNPACK = 'if [ "$2" = cat ]; then cat -- "$1"; else "$2" -dc -- "$1"; fi'
 _END_OF = f'{{ {_UNPACK} || echo "$2 failed" >&2; }} | tail -c {_TAIL}'
 # A dump may tell the server to follow production. What mysqldump writes for that stands on lines of its own.
 _FOLLOW = r"/^(CHANGE MASTER|CHANGE REPLICATION|(STOP|START) (ALL )?(SLAVES?|REPLICAS?)|SET GLOBAL gtid_slave_pos)\b/d"
+_BEGIN_OF = f"{{ {_UNPACK}; }} 2>/dev/null | head -c {_HEAD}"
 _LOAD = f'{{ {_UNPACK}; }} | {{ shift 2; LC_ALL=C sed -E "{_FOLLOW}" | "$@"; }}'
 
 
@@ -70,14 +74,29 @@ class MariadbDumpRecipe:
     type: ClassVar[str] = "mariadb"
     point_in_time: ClassVar[bool] = False
 
-    def __init__(self, spec: MariadbDumpSpec) -> None:
+    def __init__(self, spec: MariadbDumpSpec, follower: Follower | None = None) -> None:
         self._spec = spec
+        self._follower = follower
 
     def programs(self, host: Host) -> str:
         """The server that it is loaded into. Raises DatabaseMissing, HostError."""
         return release(host)
 
-    def bring_up(self, place: ScratchPlace) -> Scratch:
+    def position(self, place: ScratchPlace) -> str:
+        """GTIDs up to which the dump holds what its server wrote. Raises DatabaseError when it does not tell."""
+        source = inside(place.host, place.root, self._spec.path)
+        for look in (_BEGIN_OF, _END_OF):
+            told = place.host.run(["sh", "-c", look, "sh", source, self._unpacker()], timeout=place.timeout)
+            found = _GTID.search(told.stdout)
+            if found is not None:
+                return gtids(found[1], self._spec.path)
+        raise DatabaseError(
+            f"{self._spec.path} does not tell up to where in the binary log it holds everything",
+            where=self._spec.path,
+            mend="let the job dump with --single-transaction --master-data=2 --gtid --all-databases",
+        )
+
+    def bring_up(self, place: ScratchPlace) -> ScratchMariaDb:
         deadline = Deadline(place.clock, place.timeout, "the dump's server")
         host, path = place.host, self._spec.path
         source = inside(host, place.root, path)
@@ -87,7 +106,7 @@ class MariadbDumpRecipe:
             )
         with told_as_missing(host, SERVER_PACKAGE):
             self._whole(place, source, deadline)
-            starting = Starting(place, server_user(place, USUAL_USER), deadline, self._spec.settings)
+            starting = Starting(place, server_user(place, USUAL_USER), deadline, self._spec.settings, self._follower)
             self._install(starting)
             made = starting.start(self._spec.port, self._spec.database, fresh=True)
             try:
@@ -167,6 +186,8 @@ class MariadbDumpRecipe:
         try:
             made.owner.execute("FLUSH PRIVILEGES", deadline.left())
             made.owner.query("SELECT 1", deadline.left())
+            if self._follower is not None:
+                made.leader(self._follower).query("SELECT 1", deadline.left())
         except DatabaseRefused:
             made.stop(deadline.left())
             return starting.start(self._spec.port, self._spec.database)

@@ -7,6 +7,8 @@ import re
 from drtests.errors import DatabaseDamaged, DatabaseError, DatabaseRefused, DatabaseUnreachable
 
 _ERROR = re.compile(r"ERROR (\d+)(?: \(\w+\))?[^:\n]*: ?(.*)", re.DOTALL)
+_OF_DUMP = re.compile(r"Got error: (\d+): (.*)|Couldn't execute '.*?': (.*?) \((\d+)\)|Error (\d+): (.*)", re.DOTALL)
+"""mariadb-dump has words of its own."""
 
 _UNREACHABLE = {1040, 1053, 1080, 1158, 1159, 1160, 1161, 1184, 1203, 2002, 2003, 2005, 2006, 2013, 2055}
 _LOGIN = {1044, 1045, 1129, 1130, 1251, 1524, 1698, 1820, 1862, 2054, 2061, 3118, 3955, 4151}
@@ -25,6 +27,10 @@ def number_and_text(stderr: str) -> tuple[int, str]:
     """The error's number (0: none was told) and its text, on one line."""
     match = _ERROR.search(stderr)
     text = match[2] if match else stderr
+    of_dump = None if match else _OF_DUMP.search(stderr)
+    if of_dump is not None:
+        first, text, second_text, second, third, third_text = of_dump.groups()
+        return int(first or second or third), " ".join((text or second_text or third_text).split())[:1000]
     return int(match[1]) if match else 0, " ".join(text.split())[:1000]
 
 
