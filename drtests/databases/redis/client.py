@@ -15,12 +15,13 @@ from typing import Any
 from drtests.databases.redis.failures import failure, unreachable
 from drtests.databases.redis.words import quoted, split
 from drtests.errors import CommandNotFound, CommandTimeout, DatabaseError, DatabaseMissing, DatabaseRefused
+from drtests.model.connections import LiveDatabase
 from drtests.protocols.database import LiveContext, Rows
-from drtests.protocols.host import CommandResult
+from drtests.protocols.host import CommandResult, Host
 
 PROGRAM = "redis-cli"
 
-_DEFAULT_PORT = 6379
+DEFAULT_PORT = 6379
 _KEPT = 1024 * 1024
 """Bytes of output that a host keeps."""
 
@@ -59,7 +60,7 @@ class RedisCli:
         self._password = context.password
         self._writable = context.writable
         self._flags: dict[str, bool] = {}
-        place = context.declared.socket or f"{context.declared.address}:{context.declared.port or _DEFAULT_PORT}"
+        place = context.declared.socket or f"{context.declared.address}:{context.declared.port or DEFAULT_PORT}"
         self._where = f"database {context.declared.id} ({place})"
 
     def __repr__(self) -> str:
@@ -68,6 +69,20 @@ class RedisCli:
     @property
     def id(self) -> str:
         return self._declared.id
+
+    @property
+    def declared(self) -> LiveDatabase:
+        return self._declared
+
+    @property
+    def host(self) -> Host:
+        """Where its client runs."""
+        return self._host
+
+    @property
+    def password(self) -> str | None:
+        """Pass it on as environment or by standard input only."""
+        return self._password
 
     @property
     def type(self) -> str:
@@ -151,7 +166,7 @@ class RedisCli:
         if declared.socket is not None:
             argv += ["-s", declared.socket]
         else:
-            argv += ["-h", declared.address, "-p", str(declared.port or _DEFAULT_PORT)]
+            argv += ["-h", declared.address, "-p", str(declared.port or DEFAULT_PORT)]
         if declared.database is not None:
             argv += ["-n", declared.database]
         env = {}
