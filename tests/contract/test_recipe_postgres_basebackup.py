@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -264,7 +265,9 @@ def test_a_moment_that_the_log_does_not_reach(archived: Archived, brought: Broug
 @pytest.mark.parametrize("seconds", [-3600, 0])
 def test_a_moment_before_the_base_backup(archived: Archived, brought: Brought, seconds: int) -> None:
     """Also when nothing was committed since, so that the server itself would have nothing to object."""
-    moment = archived.bases[0] + timedelta(seconds=seconds - 0.5)
+    label = (archived.tree / "base-1" / "backup_label").read_text()
+    [began] = re.findall(r"^START TIME: (\S+ \S+) UTC$", label, re.MULTILINE)
+    moment = datetime.fromisoformat(f"{began}+00:00") + timedelta(seconds=seconds - 0.5)
     with pytest.raises(DatabaseError, match="made after the moment") as caught:
         brought.up(path="base-1", wal="wal", moment=moment)
     assert "base-*" in caught.value.mend

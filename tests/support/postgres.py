@@ -96,6 +96,8 @@ class PostgresServer:
             "shared_buffers": "16MB",
             "max_connections": "30",
             "fsync": "off",
+            # Tests count what is written, and by whom.
+            "autovacuum": "off",
             "wal_receiver_status_interval": "1",
             **self.settings,
             **settings,
