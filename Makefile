@@ -22,7 +22,7 @@ demo-serve: $(VENV)/.stamp-demo
 
 test: $(VENV)/.stamp-lint wheel-check
 	@scripts/fetch-restic
-	$(PY) -m pytest -n $(WORKERS) $(PYTEST)
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
 
 lint: $(VENV)/.stamp-lint
 	$(PY) -m ruff check .

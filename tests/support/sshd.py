@@ -319,7 +319,7 @@ def far_sshd() -> Iterator[tuple[Sshd, Cable]]:
     """A server on a machine of its own, as far as the network goes, and the cable to it."""
     needs("ip", install="iproute2")
     if not ROOT:
-        pytest.skip("a network namespace takes root")
+        _lacking("a network namespace takes root")
     number = int.from_bytes(os.urandom(1), "big")
     cable = Cable(f"drt{os.getpid()}", number)
     with ExitStack() as stack:
