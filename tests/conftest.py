@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.ceph",
     "tests.support.mariadb",
     "tests.support.postgres",
+    "tests.support.postgres_logical",
     "tests.support.redis",
     "tests.support.restic",
     "tests.support.restic_lab",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from drtests.errors import DatabaseError
+from drtests.errors import DatabaseError, DatabaseUnreachable
 from drtests.model.base import Declaration, LiveId
 from drtests.model.units import Duration
 from drtests.protocols.database import Live
@@ -23,6 +23,15 @@ NO_TABLE = "42P01"
 STALE = 86400
 """Seconds after which markers are what a killed drill left."""
 _SKEW_LOOKS = 3
+
+_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "bytea_output": "hex"}
+# Servers may be set to write the same value in other words. The hash depends on it, so that it is done first.
+_FORM = (
+    "WITH form AS MATERIALIZED (SELECT 0 * length("
+    + " || ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
+    + ") AS seed)"
+)
+_HASH = "hashtextextended({row}::text, form.seed)::numeric"
 
 
 class Table(Declaration):
@@ -81,20 +90,38 @@ class PostgresReplica:
         row: str = "t",
     ) -> Compared:
         """One table on both servers. `table` is its name for both where that is not the declared one, `row` what is
-        hashed of each row `t`."""
+        hashed of each row `t`. What only this table is to blame for is told, and raised is the rest."""
+        name = table or declared.table
+        statement = f"SELECT count(*) FROM {name}"
+        if declared.method == "checksum":
+            statement = f"{_FORM} SELECT count(*) || ' rows, ' || coalesce(sum({_HASH}), 0) FROM {name} AS t, form"
+            statement = statement.format(row=row)
+        facts = {"method": declared.method}
 
         def value(live: Live) -> int | str | None:
-            asked = "count(*)"
-            if declared.method == "checksum":
-                asked = f"count(*) || ' rows, ' || coalesce(sum(hashtextextended({row}::text, 0)::numeric), 0)"
             try:
-                [[found]] = live.query(f"SELECT {asked} FROM {table or declared.table} AS t", self._timeout)
+                [[found]] = live.query(statement, self._timeout)
             except DatabaseError as error:
                 if live is self._replica and NO_TABLE in error.what:
                     return None
                 raise
             return found if isinstance(found, int) else str(found)
 
+        try:
+            return self._compare(declared, value, reached, patience, facts)
+        except DatabaseUnreachable:
+            raise
+        except DatabaseError as error:
+            return Compared(declared.table, None, error.what, facts)
+
+    def _compare(
+        self,
+        declared: Table,
+        value: Callable[[Live], int | str | None],
+        reached: Callable[[Any], bool],
+        patience: Patience,
+        facts: Mapping[str, Any],
+    ) -> Compared:
         return compare(
             declared.table,
             lambda: value(self._source),
@@ -102,7 +129,7 @@ class PostgresReplica:
             self.place,
             reached,
             ordered=declared.method == "count",
-            facts={"method": declared.method},
+            facts=facts,
             patience=patience,
         )
 
