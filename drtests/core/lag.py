@@ -92,6 +92,29 @@ def marker_lag(
     return Lag(at_least, max(at_least, answered - max(known)) if known else None)
 
 
+class Bounds:
+    """Lag that was not exceeded from one look to the next.
+
+    What has arrived does not go again: a look that shows all up to a moment
+    holds until the look that follows it, and lag grows by no more than the
+    time between them.
+    """
+
+    def __init__(self) -> None:
+        self._complete: float | None = None
+        """All up to then had arrived at the last look that got an answer."""
+
+    def at_most(self, answered: float, lag: float | None) -> float | None:
+        """How much lag was at most, at any moment from the look before (or at this one, if there was none) to this.
+
+        `lag` is what it was at most when this one was answered. None: not known.
+        """
+        before, self._complete = self._complete, None if lag is None else answered - lag
+        if self._complete is None:
+            return None
+        return answered - (self._complete if before is None else min(before, self._complete))
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """How values are distributed."""

@@ -29,6 +29,7 @@ def replication_record(plan: DrillPlan, trace: Trace) -> ReplicationRecord | Non
     marked = [data["number"] for data in _told(trace, e.REPLICA_MARKED)]
     seen = [data["newest"] for data in _told(trace, e.REPLICA_SAMPLED) if data.get("newest") is not None]
     known = [sample.seconds for sample in samples if sample.seconds is not None]
+    bounded = _bounded(samples)
     lag, lacked = spread(known), spread([float(sample.bytes) for sample in samples if sample.bytes is not None])
     return ReplicationRecord(
         replica=plan.subject,
@@ -42,7 +43,8 @@ def replication_record(plan: DrillPlan, trace: Trace) -> ReplicationRecord | Non
         markers=max(marked) if marked else None,
         seen=max(seen) if seen else None,
         lag=Distribution(p50=lag.p50, p95=lag.p95, p99=lag.p99, max=lag.max) if lag else None,
-        within_seconds=_within(samples),
+        within_seconds=_within(bounded),
+        waited_seconds=bounded[0].at if bounded else None,
         bytes=Distribution(p50=lacked.p50, p95=lacked.p95, p99=lacked.p99, max=lacked.max) if lacked else None,
         identity=dict(identified["facts"]) if identified else None,
         problems=tuple(identified["problems"]) if identified else (),
@@ -68,7 +70,8 @@ def judge_replication(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
         yield Verdict.INCONCLUSIVE, "whether it is a replica of this source is not known"
     yield from ((Verdict.MISSED, problem) for problem in record.problems)
     yield from _silence(record, silent)
-    yield from _lag(plan.rpo.seconds, record)
+    samples = [_sample(data) for data in _told(trace, e.REPLICA_SAMPLED)]
+    yield from _lag(plan.rpo.seconds, record, len(_bounded(samples)))
     for one in record.compared:
         if one.same is None:
             yield Verdict.INCONCLUSIVE, f"{one.what} could not be compared: {one.detail}"
@@ -91,8 +94,9 @@ def _silence(record: ReplicationRecord, silent: Sequence[str]) -> Iterator[Reaso
         yield Verdict.INCONCLUSIVE, f"{record.unanswered} of {record.looks} looks were refused, or could not be made"
 
 
-def _lag(limit: float, record: ReplicationRecord) -> Iterator[Reason]:
-    if record.looks < (1 if record.how == "snapshots" else 2):
+def _lag(limit: float, record: ReplicationRecord, bounded: int) -> Iterator[Reason]:
+    enough = 1 if record.how == "snapshots" else 2
+    if record.looks < enough:
         yield Verdict.INCONCLUSIVE, "the replica was not looked at often enough to tell its lag"
         return
     if record.lag is None:
@@ -108,14 +112,22 @@ def _lag(limit: float, record: ReplicationRecord) -> Iterator[Reason]:
         yield verdict, f"{told} ({record.basis}), {format_duration(record.lag.max - limit)} over {rpo}"
     elif record.basis is not Basis.MEASURED:
         yield Verdict.INCONCLUSIVE, f"{told}, which is no more than the servers' own estimate"
-    elif record.within_seconds is None:
-        yield Verdict.INCONCLUSIVE, f"{told} at least; that it was no more was never seen"
+    elif record.within_seconds is None or record.waited_seconds is None:
+        when = "at some looks" if bounded else "at any look"
+        yield Verdict.INCONCLUSIVE, f"{told} at least; that it was no more was not seen {when}"
+    elif bounded < enough:
+        yield Verdict.INCONCLUSIVE, f"{told} at least; that it was no more was seen at the last look only"
     elif record.within_seconds > limit:
         most = format_duration(record.within_seconds)
         yield Verdict.INCONCLUSIVE, f"{told} at least and {most} at most, and {rpo} lies between"
+    elif record.waited_seconds > limit:
+        waited = format_duration(record.waited_seconds)
+        yield Verdict.INCONCLUSIVE, f"for {waited} nobody could tell how far behind the replica was, longer than {rpo}"
     else:
         most = format_duration(record.within_seconds)
-        yield Verdict.MET, f"{told}; it was at most {most} behind (measured), within {rpo}"
+        later = record.waited_seconds >= record.interval_seconds / 2
+        waited = f" from {format_duration(record.waited_seconds)} on" if later else ""
+        yield Verdict.MET, f"{told}; it was at most {most} behind{waited} (measured), within {rpo}"
 
 
 def _told(trace: Trace, kind: str) -> list[Mapping[str, Any]]:
@@ -145,12 +157,20 @@ def _basis(trace: Trace, known: Sequence[float]) -> Basis | None:
     return Basis.ESTIMATED if _how(trace, known) == "estimates" else Basis.MEASURED
 
 
-def _within(samples: Sequence[LagSample]) -> float | None:
-    """The worst that lag can have been. Not known when the last look left it open."""
+def _bounded(samples: Sequence[LagSample]) -> Sequence[LagSample]:
+    """The looks that got an answer, from the first one on that told how far behind the replica is at most.
+
+    Before it nothing is known: a replica that shows no marker may be an hour behind.
+    """
     answered = [sample for sample in samples if sample.answered]
-    if not answered or answered[-1].within is None:
-        return None
-    return max(sample.within for sample in answered if sample.within is not None)
+    first = next((number for number, sample in enumerate(answered) if sample.within is not None), len(answered))
+    return answered[first:]
+
+
+def _within(bounded: Sequence[LagSample]) -> float | None:
+    """The worst that lag can have been. Not known when one of them left it open."""
+    worst = [sample.within for sample in bounded if sample.within is not None]
+    return max(worst) if worst and len(worst) == len(bounded) else None
 
 
 def _fewer(samples: Sequence[LagSample]) -> Sequence[LagSample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 from drtests import registry
 from drtests.core import events as e
-from drtests.core.lag import Ledger
+from drtests.core.lag import Bounds, Ledger
 from drtests.core.plan import DrillPlan
 from drtests.declarations.adapters import spec_of
 from drtests.drill.context import RunContext
@@ -131,12 +132,17 @@ class _Sampling:
         self._log = log
         self._clock: Clock = log.clock
         self._ledger = Ledger()
+        self._bounds = Bounds()
+        self._asked = math.inf
+        """When the look before was begun."""
+        self._gap = 0.0
+        """The longest time from there to the end of the next."""
         self._enough = threading.Event()
         self._source_error: DrtestsError | None = None
         """Why no more markers are written."""
 
     def run(self, window: float) -> None:
-        """Samples for `window` seconds, at least once."""
+        """Samples for `window` seconds from when it is first seen how far behind it is at most; at least once."""
         markers = self._markers and self._begin()
         if not markers and not self._steady:
             self._log.write(e.REPLICA_NOTED, note="no markers were written: lag is what both servers say")
@@ -184,20 +190,26 @@ class _Sampling:
             self._enough.wait(max(0.0, self._interval - (self._clock.monotonic() - began)))
 
     def _look_on(self, window: float, markers: bool) -> None:
-        began = self._clock.monotonic()
-        looks = 0
+        began = since = self._clock.monotonic()
+        looks = bounded = 0
+        """How many there were, and how many since lag was bounded from above for the first time."""
         while True:
             asked = self._clock.monotonic()
-            self._look(asked - began, markers)
+            known = self._look(asked - began, markers)
             looks += 1
+            if known and not bounded:
+                # What is known now says nothing of the time before, in which a replica may have been an hour behind.
+                since = asked
+            bounded += bool(bounded or known)
             now = self._clock.monotonic()
             if self._source_error is not None and _stops(self._source_error):
                 return
-            if now - began >= window and (looks > 1 or self._steady):
+            if now - since >= window and (self._steady or (looks > 1 and bounded != 1)):
                 return
             self._clock.sleep(max(0.0, asked + self._interval - now))
 
-    def _look(self, at: float, markers: bool) -> None:
+    def _look(self, at: float, markers: bool) -> bool:
+        """Whether it tells how far behind the replica is at most."""
         told: dict[str, Any] = {"at": round(at, 6), "seconds": None, "within": None, "bytes": None, "answered": True}
         told |= {"how": "markers" if markers else "positions", "newest": None}
         try:
@@ -211,15 +223,18 @@ class _Sampling:
             told["answered"] = False
             self._log.write(e.REPLICA_SILENT, who=self._who(error, markers), what=error.what)
         self._log.write(e.REPLICA_SAMPLED, **told)
+        return told["within"] is not None
 
     def _by_markers(self) -> dict[str, Any]:
         asked = self._clock.monotonic()
         newest = self._replication.newest()
-        lag = self._ledger.lag(newest, asked, self._clock.monotonic())
+        answered = self._clock.monotonic()
+        lag = self._ledger.lag(newest, asked, answered)
+        within = self._bounds.at_most(answered, lag.at_most)
         behind = self._behind()
         return {
             "seconds": round(lag.at_least, 6),
-            "within": None if lag.at_most is None else round(lag.at_most, 6),
+            "within": None if within is None else round(within, 6),
             "bytes": behind.bytes,
             "newest": newest,
         }
@@ -234,13 +249,26 @@ class _Sampling:
             return Behind(None, None)
 
     def _by_positions(self) -> dict[str, Any]:
+        asked = self._clock.monotonic()
         behind = self._replication.behind()
+        answered = self._clock.monotonic()
         how = "estimates" if behind.basis != "measured" else "snapshots" if self._steady else "positions"
-        within = None
-        if behind.seconds is not None and behind.basis == "measured":
-            # The source may have gone on since it was looked at the last time.
-            within = behind.seconds + (0.0 if self._steady else self._interval)
-        return {"seconds": behind.seconds, "within": within, "bytes": behind.bytes, "how": how}
+        seconds, within = behind.seconds, None
+        self._gap, self._asked = max(self._gap, answered - self._asked), asked
+        if how == "snapshots":
+            within = seconds
+        elif how == "positions":
+            # What they tell is older than the replica by what the look took.
+            most = None if seconds is None else seconds + answered - asked
+            within = self._bounds.at_most(answered, most)
+            # And rounded up to a look.
+            seconds = None if seconds is None else max(0.0, seconds - self._gap)
+        return {
+            "seconds": None if seconds is None else round(seconds, 6),
+            "within": None if within is None else round(within, 6),
+            "bytes": behind.bytes,
+            "how": how,
+        }
 
     def _who(self, error: DrtestsError, markers: bool) -> str:
         """Which side is silent: where markers are read, only the replica was asked."""

@@ -18,7 +18,7 @@ class LagSample(Part):
     seconds: float | None
     """Lag in seconds, at least; null when it could not be told."""
     within: float | None
-    """Lag in seconds, at most; null when that is not known."""
+    """Lag in seconds, at most, at any moment since the look before; null when that is not known."""
     bytes: int | None = None
     """What the replica lacked, in bytes, by what the servers say; null when they do not, or were not asked."""
     answered: bool = True
@@ -79,7 +79,10 @@ class ReplicationRecord(Part):
     lag: Distribution | None
     """Of the lag in seconds, at least; null when no sample told it. 0 is: below one sampling interval."""
     within_seconds: float | None
-    """The worst lag is at most this, in seconds; null when not known."""
+    """The worst lag is at most this, in seconds, at any moment from `waited_seconds` on; null when not known."""
+    waited_seconds: float | None = None
+    """How long it took until a look told how far behind the replica is at most, in seconds from the first look: until
+    the first marker was seen. Null when none did. What it lacked before is told at least, never at most."""
     bytes: Distribution | None = None
     """Of what the replica lacked, in bytes."""
     identity: dict[str, Any] | None = None
