@@ -24,6 +24,15 @@ class JournaledHost:
         self._log = log
         self._number = 0
 
+    def around(self, wrap: Callable[[Host], Host]) -> JournaledHost:
+        """The same host with a wrapper of its own, journaled in line with this one."""
+        return _Around(wrap(self._host), self._log, self)
+
+    def next_number(self) -> int:
+        """Numbers of one host's commands are never given twice within a drill."""
+        self._number += 1
+        return self._number
+
     @property
     def id(self) -> str:
         return self._host.id
@@ -63,8 +72,11 @@ class JournaledHost:
 
     def _begin(self, argv: Sequence[str]) -> Callable[[int | None, float, str], None]:
         """Writes that a command begins, in this phase; returns what writes its end."""
-        self._number += 1
-        told: dict[str, Any] = {"number": f"{self.id} {self._number}", "host": self.id, "phase": self._log.phase_name}
+        told: dict[str, Any] = {
+            "number": f"{self.id} {self.next_number()}",
+            "host": self.id,
+            "phase": self._log.phase_name,
+        }
         told |= {"argv": list(argv)}
         quiet = self._log.quiet
         if not quiet:
@@ -115,6 +127,17 @@ class JournaledHost:
 
     def forward(self, address: str, port: int) -> AbstractContextManager[tuple[str, int]]:
         return self._host.forward(address, port)
+
+
+class _Around(JournaledHost):
+    """Takes its numbers from the journaled host that it goes round."""
+
+    def __init__(self, host: Host, log: DrillLog, first: JournaledHost) -> None:
+        super().__init__(host, log)
+        self._first = first
+
+    def next_number(self) -> int:
+        return self._first.next_number()
 
 
 class _JournaledService:

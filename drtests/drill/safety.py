@@ -29,10 +29,10 @@ def refuse_unsafe(project: Project, staging: Staging, host: Host) -> str:
         )
     if real == "/":
         raise SafetyError("the staging is the whole machine", where=where, mend="use a folder of its own")
-    machines = _machines(project, staging, host)
+    machines = machines_of(project, staging, host)
     if _LOCAL in machines and PurePosixPath(real) in PurePosixPath(host.resolve(str(project.root))).parents:
         raise SafetyError("the staging contains the project itself", where=where, mend="use a folder of its own")
-    for label, path in _precious(project, machines):
+    for label, path in _not_to_be_touched(project, machines):
         other = host.resolve(path)
         if _overlap(real, other):
             raise SafetyError(
@@ -43,7 +43,7 @@ def refuse_unsafe(project: Project, staging: Staging, host: Host) -> str:
     return real
 
 
-def _machines(project: Project, staging: Staging, host: Host) -> set[str]:
+def machines_of(project: Project, staging: Staging, host: Host) -> set[str]:
     """Which machines the staging's host is. One that is reached over SSH may be this one, by another name."""
     here = project.estate.machine(staging.host)
     return {here, _LOCAL} if here == _LOCAL or _is_this(host) else {here}
@@ -58,7 +58,8 @@ def _is_this(host: Host) -> bool:
     return host.exists(_BOOT) and host.read(_BOOT, 100) == own
 
 
-def _precious(project: Project, machines: set[str]) -> list[tuple[str, str]]:
+def precious(project: Project, machines: set[str], but: str = "") -> list[tuple[str, str]]:
+    """Production data and repositories on these machines, the repository `but` aside: what it is, path."""
     machine = project.estate.machine
     found = [
         (f"production data of system {name!r}", str(project.path(source.path)))
@@ -71,8 +72,15 @@ def _precious(project: Project, machines: set[str]) -> list[tuple[str, str]]:
         (f"repository {repository.id!r}", str(project.path(repository.folder)))
         for repository in project.estate.repositories
         if repository.folder is not None
+        and repository.id != but
         and (machine(repository.host) in machines or (not repository.host and repository.folder.startswith("/")))
     ]
+    return found
+
+
+def _not_to_be_touched(project: Project, machines: set[str]) -> list[tuple[str, str]]:
+    machine = project.estate.machine
+    found = precious(project, machines)
     kit = project.estate.kit.folders() if project.estate.kit else ()
     found += [("the recovery kit", str(project.path(path))) for host, path in kit if machine(host) in machines]
     return [*found, ("the declarations", str(project.root / "targets"))] if _LOCAL in machines else found

@@ -44,6 +44,8 @@ class Stage:
     place: Slot = field(default_factory=lambda: Slot("", "", "", "", "", 0.0))
     services: Services = field(default_factory=Services)
     databases: Databases = field(default_factory=Databases)
+    beneath: Services = field(default_factory=Services)
+    """What all of these need, and stopped after them."""
 
     @staticmethod
     def of(plan: DrillPlan, context: RunContext, log: DrillLog) -> Stage:
@@ -124,6 +126,8 @@ def _clean_up(stage: Stage) -> None:
                 log.problem(HostError(f"service {name!r} could not be stopped: {error.what}", mend=_GC))
             for name, error in stage.databases.stop():
                 log.problem(HostError(f"database {name!r} could not be stopped: {error.what}", mend=_GC))
+            for name, error in stage.beneath.stop():
+                log.problem(HostError(f"{name} could not be stopped: {error.what}", mend=_GC))
             for opened in stage.reach.opened():
                 _sweep(opened, log)
             began = stage.context.clock.monotonic()

@@ -95,7 +95,7 @@ def manifest(contents: Contents, files: Sequence[Mapping[str, Any]]) -> dict[str
         "declarations": declarations_digest(project),
         "waves": contents.waves(),
         "systems": {name: _system(project, name) for name in sorted(project.systems)},
-        "repositories": [_repository(project, one.id) for one in project.estate.repositories],
+        "repositories": [repository_entry(project, one.id) for one in project.estate.repositories],
         "tools": [asdict(tool) for tool in contents.tools],
         "files": [dict(one) for one in files],
     }
@@ -117,7 +117,8 @@ def runbook_file(system: str) -> str:
     return f"runbooks/{system}.md"
 
 
-def _repository(project: Project, repository: str) -> dict[str, Any]:
+def repository_entry(project: Project, repository: str) -> dict[str, Any]:
+    """What the kit says of a repository. A copy that says anything else was not written from these declarations."""
     declared = project.repository(repository)
     kept = kept_key(project, repository)
     return {
@@ -127,3 +128,17 @@ def _repository(project: Project, repository: str) -> dict[str, Any]:
         "password": (kept.password if kept else None) or declared.password,
         "environment": {**declared.environment, **(kept.environment if kept else {})},
     }
+
+
+def unkept(project: Project, repository: str) -> list[str]:
+    """Keys of a repository that are not known to be kept apart: without a reference of their own, `password` first."""
+    declared, kept = project.repository(repository), kept_key(project, repository)
+    needed = {} if declared.password is None else {"password": declared.password}
+    needed |= {name: one for name, one in declared.environment.items() if not one.startswith("plain:")}
+    own = {} if kept is None else {"password": kept.password, **kept.environment}
+    return [name for name, reference in needed.items() if own.get(name) in {None, reference}]
+
+
+def carried_as(host: str, program: str) -> str:
+    """The file of a program within the kit."""
+    return f"tools/{host}/{program}"

@@ -20,6 +20,7 @@ from drtests.kit.contents import (
     ByHandSteps,
     Contents,
     Tool,
+    carried_as,
     manifest,
     restore_target,
 )
@@ -87,7 +88,7 @@ def _tools(
                 notes.append(f"{one.name} was not found on host {host.id}")
             elif one.carried and with_tools:
                 data = host.read(tool.path, LARGEST)
-                tool = replace(tool, file=f"tools/{host.id}/{tool.name}", sha256=_sha256(data))
+                tool = replace(tool, file=carried_as(host.id, tool.name), sha256=_sha256(data))
                 carried[tool.file] = data
         except DrtestsError as error:
             notes.append(f"{one.name} could not be looked for on host {one.host or 'local'}: {error.what}")

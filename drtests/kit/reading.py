@@ -75,11 +75,19 @@ def _manifest(data: bytes) -> Mapping[str, Any] | None:
         if found["schema"] != SCHEMA or found["schema_version"] != SCHEMA_VERSION:
             return None
         fits = all(isinstance(found[name], kind) for name, kind in _KINDS.items())
-        fits = fits and all(isinstance(one["declared"]["id"], str) for one in found["repositories"])
-        fits = fits and all({"name", "host", "sha256", "file"} <= tool.keys() for tool in found["tools"])
+        fits = fits and all(
+            _fits(one, _REPOSITORY) and _fits(one["declared"], {"id": str}) for one in found["repositories"]
+        )
+        fits = fits and all(_fits(tool, _TOOL) for tool in found["tools"])
         return found if fits else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
+def _fits(value: Any, kinds: Mapping[str, Any]) -> bool:
+    return isinstance(value, dict) and all(name in value and isinstance(value[name], kinds[name]) for name in kinds)
+
+
+_REPOSITORY = {"declared": dict, "kept": str, "holders": list, "password": (str, type(None)), "environment": dict}
+_TOOL = {"name": str, "host": str, "path": str, "version": str, "sha256": str, "file": str}
 _KINDS = {"made_at": str, "declarations": str, "repositories": list, "tools": list, "systems": dict, "waves": list}

@@ -85,6 +85,8 @@ def _secrets(root: Path, reader: Account, writer: Account) -> None:
     values = {
         "vault-password": VAULT_PASSWORD,
         "escrow": VAULT_PASSWORD,
+        "escrow-id": reader.access_key,
+        "escrow-key": reader.secret_key,
         "key-id": reader.access_key,
         "secret-key": reader.secret_key,
         "writer-key-id": writer.access_key,
@@ -128,6 +130,10 @@ def _declare(made: Offsite) -> None:
                     "kept": "Envelope at the notary in Almere",
                     "holders": ["anna", "bram"],
                     "password": "file:escrow",
+                    "environment": {
+                        "AWS_ACCESS_KEY_ID": "file:escrow-id",
+                        "AWS_SECRET_ACCESS_KEY": "file:escrow-key",
+                    },
                 },
                 {"repository": "nas", "kept": "Safe of the school"},
             ],
