@@ -206,6 +206,10 @@ class StoreUnversioned(StoreError):
     """The bucket keeps no versions, so only its present state can be had."""
 
 
+class ProbesLeft(StoreError):
+    """Probe objects that a drill wrote could not be removed again, and nothing else will remove them."""
+
+
 class BudgetExceeded(StoreError):
     """Going on would cost more than was declared; stopped before it did."""
 

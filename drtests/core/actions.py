@@ -13,7 +13,8 @@ from drtests.model.units import parse_instant, utc_text
 from drtests.model.verdict import Verdict
 
 Severity = Literal["low", "medium", "high", "critical"]
-_STEPS: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+"""The least first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,18 @@ def fingerprint(system: str, drill: str) -> str:
     return hashlib.sha256(f"drtests-finding-1\0{system}\0{drill}".encode()).hexdigest()
 
 
-def severity(criticality: str, verdict: Verdict) -> Severity:
-    """A proven miss is as severe as the system is critical; not knowing is one step less."""
-    step = _STEPS.index(criticality) if criticality in _STEPS else 1
-    return _STEPS[step if verdict is Verdict.MISSED else max(0, step - 1)]
+def severity(criticality: str, verdict: Verdict, found: Sequence[Severity] = ()) -> Severity:
+    """A proven miss is as severe as the system is critical; not knowing is one step less.
+
+    What checks found to be worse by itself, `found`, makes it as severe as that.
+    """
+    step = SEVERITIES.index(criticality) if criticality in SEVERITIES else 1
+    return worst([SEVERITIES[step if verdict is Verdict.MISSED else max(0, step - 1)], *found])
+
+
+def worst(severities: Sequence[Severity]) -> Severity:
+    """Of at least one."""
+    return max(severities, key=SEVERITIES.index)
 
 
 def update(
@@ -64,7 +73,7 @@ def _close(item: ActionItem, run: str, at: str) -> ActionItem:
 
 
 def _see(item: ActionItem | None, drill: DrillRecord, key: str, run: str, at: str, policy: Policy) -> ActionItem:
-    level = severity(drill.criticality, drill.verdict)
+    level = severity(drill.criticality, drill.verdict, [check.severity for check in drill.checks if check.severity])
     due = utc_text(parse_instant(at) + timedelta(seconds=policy.due[level]))
     what: Literal["opened", "seen again", "reopened"] = "opened"
     if item:

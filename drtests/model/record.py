@@ -133,6 +133,9 @@ class CheckRecord(Part):
     """What was seen: counts, hashes, names and times, never restored data."""
     data_loss_seconds: float | None = None
     """How old the newest restored data was at the moment of disaster, in seconds, when the check proves that."""
+    severity: Literal["low", "medium", "high", "critical"] | None = None
+    """How bad the worst thing is that it found, where it tells: an attack that succeeded, a bucket that is public.
+    The action item is at least as severe."""
 
 
 class CommandRecord(Part):
@@ -257,7 +260,7 @@ class ActionItem(Part):
     verdict: Verdict
     """Of the last run that saw it."""
     severity: Literal["low", "medium", "high", "critical"]
-    """From the system's criticality and the verdict."""
+    """From the system's criticality and the verdict; raised by what the checks found."""
     owner: str
     """Person's id."""
     owner_name: str

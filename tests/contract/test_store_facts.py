@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,7 +16,7 @@ from drtests.model.connections import Demands
 from drtests.model.verdict import Verdict
 from drtests.protocols.store import BucketFacts, DeletionRule
 from tests.support.buckets import S3Server
-from tests.support.ceph import READER, Ceph, policy
+from tests.support.ceph import READER, WRITER, Ceph, policy
 from tests.support.wire import Fault, Wire, error, wire
 
 _ALL = Demands(lock="governance", encryption=True, replication=True, locations=("default", "us-east-1"))
@@ -64,6 +65,54 @@ def test_suspended_versioning_on_ceph(ceph: Ceph) -> None:
     judged = _judged(ceph.server, bucket)
     assert judged["versioning"].verdict is Verdict.MISSED
     assert "suspended" in judged["versioning"].reason
+
+
+class TestProbes:
+    """How many there are, and whether the bucket itself removes them."""
+
+    _RULE: ClassVar[dict[str, Any]] = {
+        "ID": "probes",
+        "Status": "Enabled",
+        "Filter": {"Prefix": "drtests-probe/"},
+        "Expiration": {"Days": 1},
+    }
+
+    def _facts(self, server: S3Server, versioned: bool, rule: dict[str, Any]) -> BucketFacts:
+        bucket, client = server.bucket(versioned=versioned), server.client()
+        for _ in range(2):
+            client.put_object(Bucket=bucket, Key="drtests-probe/one", Body=b"x")
+        client.put_object(Bucket=bucket, Key="data/one", Body=b"x")
+        if rule:
+            client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+        return server.store(bucket).facts()
+
+    @pytest.mark.parametrize(
+        ("versioned", "more", "count", "days"),
+        [
+            (False, {}, 1, 1),
+            # A delete marker hides a version; it removes none.
+            (True, {}, 2, None),
+            (True, {"NoncurrentVersionExpiration": {"NoncurrentDays": 2}}, 2, 3),
+            (False, {"Filter": {"Prefix": "data/"}}, 1, None),
+            (False, {"Status": "Disabled"}, 1, None),
+        ],
+    )
+    def test_on_ceph(self, ceph: Ceph, versioned: bool, more: dict[str, Any], count: int, days: float | None) -> None:
+        facts = self._facts(ceph.server, versioned, {**self._RULE, **more})
+        assert (facts.probes, facts.probe_days) == (count, days)
+
+    def test_on_a_server_without_versions(self, rclone: S3Server) -> None:
+        facts = self._facts(rclone, False, {})
+        assert facts.probe_days is None
+        assert facts.probes == 1
+
+
+def test_who_owns_it_on_ceph(ceph: Ceph) -> None:
+    one, other = ceph.server.bucket(), f"b-{uuid.uuid4().hex}"
+    ceph.server.client(WRITER).create_bucket(Bucket=other)
+    owners = [ceph.server.store(one).facts().owner, ceph.server.store(other, WRITER).facts().owner]
+    assert owners[1] == WRITER.name
+    assert owners[0] not in (None, WRITER.name)
 
 
 class TestPublic:
@@ -245,7 +294,7 @@ class TestSimulated:
         client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
         assert (before, moto.store(bucket).facts().encryption) == ("none", "aws:kms")
 
-    def test_replication_on_a_simulator(self, moto: S3Server) -> None:
+    def test_replication_on_a_simulator(self, moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
         bucket, other, client = moto.bucket(versioned=True), moto.bucket(versioned=True), moto.client()
         client.put_object(Bucket=bucket, Key="data/x", Body=b"x")
         assert moto.store(bucket).facts().replication == "none"
@@ -256,6 +305,10 @@ class TestSimulated:
         client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=configuration)
         facts = moto.store(bucket).facts()
         assert facts.replication == f"to arn:aws:s3:::{other}"
+        assert facts.replicated is None
+        assert "older than 15m" in facts.unknown["replicated"], "what is young may be on its way still"
+        monkeypatch.setattr("drtests.stores.facts.REPLICATED_WITHIN", timedelta(0))
+        facts = moto.store(bucket).facts()
         assert facts.replicated == {"none": 1}, "a simulator replicates nothing"
         judged = _judged(moto, bucket, demands=Demands(replication=True))["replication"]
         assert judged.verdict is Verdict.INCONCLUSIVE, "a rule is no copy"
@@ -266,21 +319,36 @@ class TestSimulated:
 
     @pytest.mark.parametrize(
         ("status", "verdict"),
-        [("COMPLETED", Verdict.MET), ("FAILED", Verdict.MISSED), ("PENDING", Verdict.INCONCLUSIVE)],
+        [
+            ("COMPLETED", Verdict.MET),
+            ("FAILED", Verdict.MISSED),
+            ("PENDING", Verdict.MISSED),
+            ("", Verdict.INCONCLUSIVE),
+        ],
     )
-    def test_status_of_replicated_objects_on_a_simulator(self, moto: S3Server, status: str, verdict: Verdict) -> None:
+    def test_status_of_replicated_objects_on_a_simulator(
+        self, moto: S3Server, status: str, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of objects of which the last is not replicated as the others are."""
+        count = 120 if status == "FAILED" else 5
+        monkeypatch.setattr("drtests.stores.facts.REPLICATED_WITHIN", timedelta(0))
         bucket, other, client = moto.bucket(versioned=True), moto.bucket(versioned=True), moto.client()
-        client.put_object(Bucket=bucket, Key="data/x", Body=b"x")
+        for number in range(count):
+            client.put_object(Bucket=bucket, Key=f"data/{number:03}", Body=b"x")
         rule: dict[str, Any] = {
             "ID": "copy", "Status": "Enabled", "Prefix": "", "Destination": {"Bucket": f"arn:aws:s3:::{other}"},
         }  # fmt: skip
         configuration: dict[str, Any] = {"Role": "arn:aws:iam::123456789012:role/copy", "Rules": [rule]}
         client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=configuration)
         with wire(moto) as between:
-            told = Fault(headers={"x-amz-replication-status": status})
-            between.rule = lambda request, _: told if request.method == "HEAD" else None
+            well = Fault(headers={"x-amz-replication-status": "COMPLETED"})
+            ill = Fault(headers={"x-amz-replication-status": status} if status else {})
+            between.rule = lambda request, _: (
+                None if request.method != "HEAD" else ill if request.key == f"data/{count - 1:03}" else well
+            )
             judged = _judged(between.server, bucket, demands=Demands(replication=True))["replication"]
         assert judged.verdict is verdict
+        assert f"objects looked at, chosen among {count}, all older than" in judged.reason
 
     def test_public_access_block_overrules_grants_on_a_simulator(self, moto: S3Server) -> None:
         bucket, client = moto.bucket(), moto.client()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,12 +17,19 @@ from drtests.model.verdict import Verdict
 from tests.support.journals import check, journal_of, plan, whole_run
 
 
-def run_with(verdict: str, at: str, run: str, carried: tuple[ActionItem, ...] = (), system: str = "app") -> Record:
+def run_with(
+    verdict: str,
+    at: str,
+    run: str,
+    carried: tuple[ActionItem, ...] = (),
+    system: str = "app",
+    severity: str | None = None,
+) -> Record:
     events = []
     for event in whole_run(plan(system)):
         data = dict(event.data)
         if event.type == e.CHECK_JUDGED:
-            data = check(verdict)
+            data = check(verdict, severity=severity)
         if event.type == e.RUN_STARTED:
             data["run"] = run
         if event.type == e.RUN_CARRIED:
@@ -42,6 +49,26 @@ def test_a_miss_opens_an_action_with_owner_severity_and_due_date() -> None:
     assert not item.recurring
     assert "drtests run app::restore" in item.remediation
     assert [event.what for event in item.history] == ["opened"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "found", "wanted"),
+    [
+        ("MISSED", "critical", "critical"),
+        ("MISSED", "low", "high"),
+        ("MISSED", None, "high"),
+        ("INCONCLUSIVE", "high", "high"),
+        ("INCONCLUSIVE", None, "medium"),
+    ],
+)
+def test_what_a_check_found_raises_the_severity_and_never_lowers_it(
+    verdict: str, found: str | None, wanted: str
+) -> None:
+    """Whoever can delete all backups of a system is as bad as that, however important the system is."""
+    [item] = run_with(verdict, DAY1, "r1", severity=found).actions
+    assert item.severity == wanted
+    days = {"critical": 8, "high": 15, "medium": 31}[wanted]
+    assert parse_instant(item.due) == parse_instant("2026-03-01T03:00:00Z") + timedelta(days=days - 1)
 
 
 def test_seen_again_it_is_recurring_not_new_and_its_due_date_does_not_move_back() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from drtests.core import stores
+from drtests.core.actions import SEVERITIES
+from drtests.core.offsite import leftovers
 from drtests.core.offsite.apart import store_of
 from drtests.core.offsite.lies import key_prefix
 from drtests.drill.offsite.case import Case, Seen
-from drtests.errors import UsageError
+from drtests.errors import ProbesLeft, StoreError, UsageError
 from drtests.model.connections import Store as Declared
 from drtests.model.verdict import Verdict
 from drtests.protocols.check import Judgement
-from drtests.protocols.store import Attackable
+from drtests.protocols.store import Attackable, AttackReport, BucketFacts
 
 
 def attack_it(case: Case) -> Seen:
@@ -32,10 +34,28 @@ def attack_it(case: Case) -> Seen:
             Verdict.INCONCLUSIVE, what, mend="try by hand, with the writer's keys, and note the result"
         )
     report = writer.attack(case.reach.store(declared.id))
-    findings = stores.judge_attack(report)
+    # What was known of the bucket before is not what it is now.
+    case.told.pop(declared.id, None)
+    findings = [*stores.judge_attack(report), *_leftovers(case, declared, report)]
     left = stores.told_leftovers(report)
     seen = {**stores.evidence(report), "findings": [asdict(one) for one in findings], "left_behind": list(left)}
     return seen, _worst(findings, "no attack with the writer's keys destroyed anything")
+
+
+def _leftovers(case: Case, declared: Declared, report: AttackReport) -> Iterator[stores.Finding]:
+    """What a retention keeps is told; what nothing keeps is a problem of the drill, as with all that it leaves."""
+    if not report.left:
+        return
+    try:
+        facts = case.facts(declared.id)
+    except StoreError as error:
+        facts = BucketFacts(unknown={"probes": error.what})
+    problem = leftovers.unlocked(report.left, facts, declared.probe_prefix)
+    if problem is not None:
+        case.log.problem(ProbesLeft(problem.what, where=f"bucket {declared.bucket}", mend=problem.mend))
+    kept = leftovers.locked(report.left, facts, declared.probe_prefix)
+    if kept is not None:
+        yield kept
 
 
 def see_bucket(case: Case) -> Seen:
@@ -43,7 +63,7 @@ def see_bucket(case: Case) -> Seen:
     declared = _bucket(case)
     if isinstance(declared, Judgement):
         return {}, declared
-    facts = case.reach.store(declared.id).facts()
+    facts = case.facts(declared.id)
     findings = stores.judge_facts(facts, declared)
     return {"findings": [asdict(one) for one in findings]}, _worst(findings, "it is all that is demanded")
 
@@ -65,10 +85,12 @@ def _bucket(case: Case) -> Declared | Judgement:
 def _worst(findings: Sequence[stores.Finding], well: str) -> Judgement:
     verdict = stores.verdict(findings)
     if verdict is Verdict.MET:
-        return Judgement(verdict, f"{well} ({len(findings)} looked at)")
+        stay = "".join(f"; {one.title}: {one.reason}" for one in findings if one.title == leftovers.TITLE)
+        return Judgement(verdict, f"{well} ({len(findings)} looked at){stay}")
     bad = [one for one in findings if one.verdict is verdict]
     if not bad:
         return Judgement(verdict, "nothing was looked at")
-    told = "; ".join(f"{one.title}: {one.reason}" for one in bad[:3])
+    bad.sort(key=lambda one: one.severity is not None and SEVERITIES.index(one.severity), reverse=True)
+    told = "; ".join(f"{one.title}{f' ({one.severity})' if one.severity else ''}: {one.reason}" for one in bad[:3])
     more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
     return Judgement(verdict, told + more, mend=next((one.mend for one in bad if one.mend), ""))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drtests.core import events as e
+from drtests.core.actions import Severity, worst
 from drtests.core.offsite.rule import TITLES
 from drtests.core.plan import DrillPlan
 from drtests.drill.context import RunContext
@@ -99,5 +100,12 @@ def carry_out(case: Case, kind: str, part: Callable[[Case], Seen]) -> None:
         "seconds": round(log.clock.monotonic() - began, 6),
         "observation": dict(seen),
         "data_loss_seconds": None,
+        "severity": _severity(seen),
     }
     log.write(e.CHECK_JUDGED, **written)
+
+
+def _severity(seen: Mapping[str, Any]) -> Severity | None:
+    """Of the worst of its findings."""
+    found = [one["severity"] for one in seen.get("findings", ()) if one["severity"] is not None]
+    return worst(found) if found else None
