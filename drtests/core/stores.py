@@ -10,7 +10,7 @@ from drtests.model.connections import Prices
 from drtests.model.connections import Store as Declared
 from drtests.model.units import format_duration, utc_text
 from drtests.model.verdict import Verdict, combine
-from drtests.protocols.store import Action, AttackReport, Attempt, BucketFacts, DeletionRule, Usage
+from drtests.protocols.store import REPLICATED_WITHIN, Action, AttackReport, Attempt, BucketFacts, DeletionRule, Usage
 
 _GIB = 1024**3
 _DAY = 86400.0
@@ -217,14 +217,18 @@ def _replication(facts: BucketFacts, declared: Declared) -> Iterator[Finding]:
         yield Finding("replication", Verdict.INCONCLUSIVE, f"whether objects were replicated is not known: {why}", mend)
         return
     told = ", ".join(f"{count} {status}" for status, count in sorted(facts.replicated.items()))
-    if facts.replicated.get("failed"):
-        yield Finding("replication", Verdict.MISSED, f"of objects looked at: {told}", mend, "high")
-    elif facts.replicated.get("completed") or facts.replicated.get("replica"):
-        yield Finding("replication", Verdict.MET, f"{facts.replication}; of objects looked at: {told}")
+    age = format_duration(REPLICATED_WITHIN.total_seconds())
+    listed = facts.raw.get("replication", {}).get("listed")
+    among = f", chosen among {listed}," if listed is not None else ""
+    told = f"of {sum(facts.replicated.values())} objects looked at{among} all older than {age}: {told}"
+    late = sum(count for status, count in facts.replicated.items() if status in {"failed", "pending"})
+    if late:
+        yield Finding("replication", Verdict.MISSED, told, mend, "high")
+    elif set(facts.replicated) <= {"completed", "replica"}:
+        yield Finding("replication", Verdict.MET, f"{facts.replication}; {told}")
     else:
-        yield Finding(
-            "replication", Verdict.INCONCLUSIVE, f"of objects looked at, none is replicated yet: {told}", mend
-        )
+        # Written before the rule was, or none of its objects; or the store does not tell.
+        yield Finding("replication", Verdict.INCONCLUSIVE, told, mend)
 
 
 def _location(facts: BucketFacts, declared: Declared) -> Iterator[Finding]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from drtests.errors import BudgetExceeded, ObjectMissing, StoreDenied, StoreError
 from drtests.model.connections import Store as Declared
-from drtests.protocols.store import MOST_PROBES, BucketFacts, DeletionRule
+from drtests.model.units import format_duration
+from drtests.protocols.store import MOST_PROBES, REPLICATED_WITHIN, BucketFacts, DeletionRule
 from drtests.stores.client import Client
 
 T = TypeVar("T")
 _DAY = 86400.0
-_SAMPLE = 5
-"""Objects whose replication is looked at."""
+_SAMPLE = 25
+"""Objects whose replication is looked at: so many of the newest, and so many of all, spread evenly."""
+_PAGES = 10
+"""Of a thousand objects each, among which those are chosen."""
 LISTINGS = {"ListBucketResult", "ListVersionsResult"}
 _NO_FEATURE = ("NotImplemented", "501")
 _EVERYBODY = (
@@ -44,7 +48,7 @@ class _Facts:
         self._client = client
         self._stranger = stranger
         self._declared = declared
-        self._sample = [one for one in sample if not one["Key"].startswith(declared.probe_prefix)]
+        self._sample = [one for one in sample if not self._is_probe(one)]
         self._unknown: dict[str, str] = {}
         self._raw: dict[str, Any] = {}
         self._blocks: Mapping[str, Any] | None = None
@@ -187,11 +191,35 @@ class _Facts:
         return f"to {', '.join(on)}" if on else f"disabled, to {', '.join(sorted({str(b) for _, b in to}))}"
 
     def _replicated(self) -> Mapping[str, int]:
-        newest = sorted(self._sample, key=lambda one: one["LastModified"], reverse=True)[:_SAMPLE]
-        if not newest:
-            raise _NotToldError("there is no object to look at")
-        seen = [self._client.ask("head_object", one["Key"], Key=one["Key"]) for one in newest]
+        found, whole = self._listed()
+        before = datetime.now(UTC) - REPLICATED_WITHIN
+        old = sorted((one for one in found if one["LastModified"] <= before), key=lambda one: one["LastModified"])
+        if not old:
+            age = format_duration(REPLICATED_WITHIN.total_seconds())
+            raise _NotToldError(f"there is no object older than {age} to look at")
+        chosen = {one["Key"]: one for one in (*old[-_SAMPLE:], *old[:: -(-len(old) // _SAMPLE)])}
+        self._raw["replication"] = {
+            "listed": len(found), "whole_bucket": whole, "old_enough": len(old), "looked_at": len(chosen),
+        }  # fmt: skip
+        seen = [self._client.ask("head_object", key, Key=key) for key in chosen]
         return Counter(str(one.get("ReplicationStatus") or "none").lower() for one in seen)
+
+    def _listed(self) -> tuple[Sequence[Mapping[str, Any]], bool]:
+        """What there is, as far as `_PAGES` go; and whether that is all."""
+        found: list[Mapping[str, Any]] = []
+        asked: dict[str, Any] = {"Prefix": self._declared.prefix}
+        for _ in range(_PAGES):
+            page = self._client.ask("list_objects_v2", "", **asked)
+            if page.get("Root") not in LISTINGS:
+                raise _NotToldError("the answer is no listing")
+            found += [one for one in page.get("Contents") or () if not self._is_probe(one)]
+            if not page.get("IsTruncated") or not page.get("NextContinuationToken"):
+                return found, not page.get("IsTruncated")
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+        return found, False
+
+    def _is_probe(self, one: Mapping[str, Any]) -> bool:
+        return str(one["Key"]).startswith(self._declared.probe_prefix)
 
     def _location(self) -> str:
         answer = self._setting("get_bucket_location", "LocationConstraint", ())

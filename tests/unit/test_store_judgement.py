@@ -83,6 +83,7 @@ class TestFacts:
             ({"replication": "none"}, "replication", "high"),
             ({"replication": "disabled, to x"}, "replication", "high"),
             ({"replicated": {"completed": 4, "failed": 1}}, "replication", "high"),
+            ({"replicated": {"completed": 1, "pending": 4}}, "replication", "high"),
             ({"location": "us-east-1"}, "location", "medium"),
         ],
     )
@@ -109,7 +110,7 @@ class TestFacts:
         found = judge_facts(BucketFacts(), _declared(demands=_DEMANDS))
         assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
 
-    @pytest.mark.parametrize("seen", [{"pending": 5}, {"none": 5}, {}, None])
+    @pytest.mark.parametrize("seen", [{"none": 5}, {"completed": 4, "none": 1}, {}, None])
     def test_a_rule_to_replicate_is_no_copy(self, seen: dict[str, int] | None) -> None:
         found = judge_facts(replace(_SOUND, replicated=seen), _declared(demands=_DEMANDS))
         assert verdict(found) is Verdict.INCONCLUSIVE
