@@ -58,6 +58,10 @@ def _recovery(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
         yield Verdict.INCONCLUSIVE, f"{len(checks)} of {expected} checks were carried out"
     if complete and not any(check.proves_data for check in checks):
         yield Verdict.INCONCLUSIVE, "no check looked at the data that came back"
+    doubt = trace.facts.get("not held against a hash")
+    if doubt and doubt["demanded"]:
+        told = f"{doubt['files']} restored files cannot be told to be what was stored"
+        yield Verdict.INCONCLUSIVE, f"verifying was demanded, and {told}: {doubt['why']}"
     if not plan.rto and not plan.rpo:
         yield Verdict.INCONCLUSIVE, "there is no objective to hold it against"
     if plan.rto:
@@ -149,6 +153,9 @@ def _integrity(_: DrillPlan, trace: Trace) -> Iterator[Reason]:
     part = f"part {seen['part']} of {seen['parts']}"
     if seen["problems"]:
         yield Verdict.MISSED, f"reading {part} of the repository back found damage: {seen['problems'][0]}"
+    elif seen.get("unproved"):
+        told = f"{seen['unproved']} of {seen['packs_read']} cannot be told to be what was stored: {seen['why']}"
+        yield Verdict.INCONCLUSIVE, f"{part} of the repository was read back without damage, and {told}"
     else:
         packs = f" ({seen['packs_read']} of {seen['packs']} packs)" if seen.get("packs") is not None else ""
         whole = f"; all of it is read over {seen['parts']} runs" if seen["parts"] > 1 else ""

@@ -67,6 +67,8 @@ def read_integrity(plan: DrillPlan, context: RunContext, log: DrillLog, body: Bo
         part = next_part(context.parts.get(plan.id), parts)
         result = found.verify(part, parts, repository.integrity.timeout.total_seconds())
         seen = {"part": result.part, "parts": result.parts, "problems": list(result.problems[:20])}
+        if result.unproved:
+            seen |= {"unproved": result.unproved, "why": result.why}
         log.fact("integrity", {**seen, "packs_read": result.units_read, "packs": result.units})
         log.measure("read_seconds", round(result.seconds, 6), "s")
 

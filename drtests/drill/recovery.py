@@ -187,6 +187,9 @@ class Restoring:
             log.measure("restored_bytes", result.bytes, "B")
         if result.files is not None:
             log.measure("restored_files", result.files, "count")
+        if result.unproved:
+            told = {"files": result.unproved, "why": result.why, "demanded": declared.verify}
+            log.fact("not held against a hash", told)
 
 
 def _run_body(body: Body, recovered: Recovered) -> None:

@@ -47,6 +47,10 @@ class RestoreResult:
     seconds: float
     bytes: int | None = None
     files: int | None = None
+    unproved: int = 0
+    """Files that nothing the repository holds could be held against."""
+    why: str = ""
+    """Why that is so, of one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ class IntegrityResult:
     problems: tuple[str, ...] = ()
     units_read: int | None = None
     units: int | None = None
+    unproved: int = 0
+    """Units that were read, and that nothing the repository holds could be held against."""
+    why: str = ""
+    """Why that is so, of one of them."""
 
 
 @dataclass(frozen=True, slots=True)

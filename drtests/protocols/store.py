@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -94,7 +94,8 @@ class BucketFacts:
     replication: str | None = None
     """Where it is replicated to, and whether that is enabled; none."""
     replicated: Mapping[str, int] | None = None
-    """Of some objects, how many have each replication status: completed, pending, failed, replica, none."""
+    """Of some objects older than `REPLICATED_WITHIN`, how many have each replication status: completed, pending,
+    failed, replica, none."""
     location: str | None = None
     """Region or location."""
     owner: str | None = None
@@ -122,6 +123,10 @@ class ObjectState:
     """governance or compliance; None without retention."""
     retain_until: datetime | None = None
     legal_hold: bool = False
+
+
+REPLICATED_WITHIN = timedelta(minutes=15)
+"""What S3 promises where replication time is controlled; a younger object may be on its way still."""
 
 
 class Store(Protocol):
@@ -166,10 +171,11 @@ class Store(Protocol):
     def read(self, key: str, version: str | None = None, limit: int | None = None) -> bytes:
         """The object, or its first `limit` bytes."""
 
-    def download(self, fact: ObjectFact, path: Path) -> str:
+    def download(self, fact: ObjectFact, path: Path, unproved: Callable[[str], None] = lambda _: None) -> str:
         """Writes that version to a file, resumed where it broke off; returns its SHA-256 in hex.
 
-        Raises ObjectDamaged when what came is not what the store says it holds.
+        Raises ObjectDamaged when what came is not what the store says it holds. Calls `unproved` with the reason
+        when that cannot be told: the store keeps no hash that could be made of what came.
         """
 
     def set_aside(self, deletions: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,12 +159,12 @@ class S3Store:
             raise self._client.fails(OSError("it ended early"), f"get_object {key}")
         return data
 
-    def download(self, fact: ObjectFact, path: Path) -> str:
+    def download(self, fact: ObjectFact, path: Path, unproved: Callable[[str], None] = lambda _: None) -> str:
         """See `Store`."""
         self._looked_at(fact.key)
         if fact.deleted:
             raise StoreError(f"{fact.key} was deleted: a delete marker holds nothing", where=f"store {self.id!r}")
-        return download(self._client, self._meter, fact, path)
+        return download(self._client, self._meter, fact, path, unproved)
 
     def state(self, key: str, version: str | None = None) -> ObjectState:
         """See `TellsState`."""

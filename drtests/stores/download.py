@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tenacity import RetryCallState
 
-from drtests.errors import ObjectDamaged, StoreError
+from drtests.errors import BudgetExceeded, ObjectDamaged, StoreError
 from drtests.protocols.store import ObjectFact
 from drtests.stores.client import ATTEMPTS, Client, retrying
 from drtests.stores.failures import FAILURES
+from drtests.stores.hashes import Claim, OfParts, guesses, of_its_parts, of_the_whole, why_not
 from drtests.stores.meter import Download, Meter
 
 _CHUNK = 1 << 20
-_PLAIN_MD5 = 32
-"""Length of an ETag that is an MD5."""
+_MOST_PARTS = 1000
+"""Parts whose sizes are asked for one by one."""
 
 
-class _Sum(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+def download(client: Client, meter: Meter, fact: ObjectFact, path: Path, unproved: Callable[[str], None]) -> str:
+    """The object's SHA-256 in hex. `path` is replaced; an object that is not whole is not left there.
 
-    def digest(self) -> bytes: ...
-
-
-def download(client: Client, meter: Meter, fact: ObjectFact, path: Path) -> str:
-    """The object's SHA-256 in hex. `path` is replaced; an object that is not whole is not left there."""
+    `unproved` is told why, when no hash of the store's can be held against what came.
+    """
     with meter.download(f"the download of {fact.key}", fact.size) as coming:
         one = _Coming(client, fact, coming)
         try:
             with path.open("wb") as file:
                 one.bring(file)
-            return one.verified()
+            digest, doubt = one.verified(path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+    if doubt:
+        unproved(doubt)
+    return digest
 
 
 class _Coming:
@@ -49,14 +48,17 @@ class _Coming:
         self._coming = coming
         self._where = f"{fact.key}, bucket {client.bucket} at {client.endpoint}"
         self._told: Mapping[str, Any] = {}
+        self._parts: OfParts | None = None
+        self._sizes_told = False
         self._fruitless = 0
         self._begin()
 
     def _begin(self) -> None:
         self._done = 0
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sums: dict[str, _Sum] = {}
+        self._claims: list[Claim] = []
+        self._guessed: list[Claim] = []
+        """One of them holds, if the guess is right."""
 
     def bring(self, file: Any) -> None:
         """Goes on after every break, until nothing more comes at all."""
@@ -80,11 +82,7 @@ class _Coming:
                 self._fruitless = 0
 
     def _read(self, file: Any) -> None:
-        asked: dict[str, Any] = {"Key": self._fact.key}
-        if self._fact.version is not None:
-            asked["VersionId"] = self._fact.version
-        if self._fact.etag:
-            asked["IfMatch"] = f'"{self._fact.etag}"'
+        asked = self._this_version()
         if self._done:
             asked["Range"] = f"bytes={self._done}-"
         answer = self._client.once("get_object", self._fact.key, **asked)
@@ -118,27 +116,88 @@ class _Coming:
         size = answer.get("ContentLength")
         if size != self._fact.size:
             raise self._damaged(f"the store lists {self._fact.size} bytes, and sends {size}")
-        self._sums = _sums(answer)
+        self._claim(answer)
 
     def _take(self, chunk: bytes, file: Any) -> None:
         self._coming.came(len(chunk))
         file.write(chunk)
-        for one in (self._sha256, self._md5, *self._sums.values()):
-            one.update(chunk)
+        self._sha256.update(chunk)
+        for one in (*self._claims, *self._guessed):
+            one.made.update(chunk)
         self._done += len(chunk)
         if self._done > self._fact.size:
             raise self._damaged(f"more than the {self._fact.size} bytes that the store lists came")
 
-    def verified(self) -> str:
-        """The SHA-256. Raises ObjectDamaged when one of the store's own hashes is another."""
-        etag = self._fact.etag or str(self._told.get("ETag", "")).strip('"')
-        if _is_md5(etag, self._told) and self._md5.hexdigest() != etag.lower():
-            raise self._damaged(f"its MD5 is {self._md5.hexdigest()}, and the store's ETag is {etag}")
-        for name, one in self._sums.items():
-            told = self._told[name]
-            if base64.b64encode(one.digest()).decode() != told:
-                raise self._damaged(f"its {name.removeprefix('Checksum')} is not the store's own, {told}")
-        return self._sha256.hexdigest()
+    def _claim(self, answer: Mapping[str, Any]) -> None:
+        """Which hashes have to be made while it comes."""
+        self._claims = list(of_the_whole(self._etag, answer))
+        self._parts = of_its_parts(self._etag, answer)
+        if self._claims or self._parts is None:
+            return
+        first = self._size_of_part(1, self._parts)
+        sizes = guesses(self._fact.size, self._parts.count) if first is None else (first,)
+        self._sizes_told = first is not None
+        self._guessed = [self._parts.claim((size,)) for size in sizes]
+
+    def _size_of_part(self, number: int, of: OfParts) -> int | None:
+        """None where the store does not tell."""
+        try:
+            # Of a part some stores tell its own ETag: nothing to match.
+            asked = self._this_version() | {"PartNumber": number}
+            asked.pop("IfMatch", None)
+            told = self._client.ask("head_object", self._fact.key, **asked)
+            if told.get("PartsCount") == of.count:
+                return int(told["ContentLength"])
+        except BudgetExceeded:
+            raise
+        except StoreError:
+            # Not all stores know of parts afterwards.
+            return None
+        return None
+
+    def verified(self, path: Path) -> tuple[str, str]:
+        """The SHA-256, and why it is not known whether that is the object's; empty when it is.
+
+        Raises ObjectDamaged when one of the store's own hashes is another.
+        """
+        for one in self._claims:
+            if not one.holds():
+                raise self._damaged(f"its {one.name} is not the store's own, {one.told}")
+        digest = self._sha256.hexdigest()
+        if self._claims or any(one.holds() for one in self._guessed):
+            return digest, ""
+        doubt = why_not(self._etag, self._told)
+        if self._parts is None or not self._sizes_told:
+            return digest, doubt
+        # Parts are seldom of different sizes: only now it is worth to ask for each.
+        claim = self._of_each_part(self._parts)
+        if claim is None:
+            return digest, doubt
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                claim.made.update(chunk)
+        if not claim.holds():
+            raise self._damaged(f"its {claim.name}, made of its parts, is not the store's own, {claim.told}")
+        return digest, ""
+
+    def _of_each_part(self, of: OfParts) -> Claim | None:
+        if of.count > _MOST_PARTS:
+            return None
+        sizes = [self._size_of_part(number, of) for number in range(1, of.count + 1)]
+        known = [size for size in sizes if size is not None]
+        return of.claim(known) if len(known) == of.count and sum(known) == self._fact.size else None
+
+    @property
+    def _etag(self) -> str:
+        return self._fact.etag or str(self._told.get("ETag", "")).strip('"')
+
+    def _this_version(self) -> dict[str, Any]:
+        asked: dict[str, Any] = {"Key": self._fact.key}
+        if self._fact.version is not None:
+            asked["VersionId"] = self._fact.version
+        if self._fact.etag:
+            asked["IfMatch"] = f'"{self._fact.etag}"'
+        return asked
 
     def _damaged(self, what: str) -> ObjectDamaged:
         mend = "see whether it reads the same again; if it does, the object or its storage is damaged"
@@ -151,31 +210,3 @@ def _closing(body: Any) -> Iterator[Any]:
         yield body
     finally:
         body.close()
-
-
-def _is_md5(etag: str, answer: Mapping[str, Any]) -> bool:
-    """It is none of objects that came in parts, and of those encrypted with keys of their own."""
-    encrypted = str(answer.get("ServerSideEncryption") or "")
-    own_key = encrypted.startswith("aws:kms") or answer.get("SSECustomerAlgorithm")
-    return len(etag) == _PLAIN_MD5 and all(c in "0123456789abcdefABCDEF" for c in etag) and not own_key
-
-
-class _Crc32:
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes, /) -> None:
-        self._value = zlib.crc32(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(4, "big")
-
-
-def _sums(answer: Mapping[str, Any]) -> dict[str, _Sum]:
-    """Of the whole object only: a checksum of checksums (`...-3`) cannot be had without knowing the parts."""
-    made: dict[str, Callable[[], _Sum]] = {
-        "ChecksumSHA256": hashlib.sha256,
-        "ChecksumSHA1": lambda: hashlib.sha1(usedforsecurity=False),
-        "ChecksumCRC32": _Crc32,
-    }
-    return {name: make() for name, make in made.items() if answer.get(name) and "-" not in str(answer[name])}

@@ -18,8 +18,8 @@ from drtests.errors import (
     ObjectDamaged,
     ObjectMissing,
     SafetyError,
-    StoreRefused,
     StoreError,
+    StoreRefused,
     StoreUnreachable,
     StoreUnversioned,
 )
@@ -197,7 +197,7 @@ class MemoryStore:
         self._came(len(data))
         return data
 
-    def download(self, fact: ObjectFact, path: Path) -> str:
+    def download(self, fact: ObjectFact, path: Path, unproved: Callable[[str], None] = lambda _: None) -> str:
         """See `Store`."""
         self._affordable(bytes_out=fact.size)
         data = self._found(fact.key, fact.version).data or b""

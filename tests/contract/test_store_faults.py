@@ -161,26 +161,6 @@ class TestDownload:
         with pytest.raises(ObjectDamaged):
             store.download(fact, tmp_path / "big")
 
-    def test_of_an_object_in_parts_on_ceph(self, ceph: Ceph, tmp_path: Path) -> None:
-        """Its ETag is no MD5: nothing to compare with but the size."""
-        name, client = ceph.server.bucket(), ceph.server.client()
-        upload = client.create_multipart_upload(Bucket=name, Key="parts")["UploadId"]
-        bodies = [b"p" * (5 << 20), b"q" * 10]
-        parts = [
-            {
-                "PartNumber": number,
-                "ETag": client.upload_part(Bucket=name, Key="parts", PartNumber=number, UploadId=upload, Body=body)[
-                    "ETag"
-                ],
-            }
-            for number, body in enumerate(bodies, 1)
-        ]
-        client.complete_multipart_upload(Bucket=name, Key="parts", UploadId=upload, MultipartUpload={"Parts": parts})
-        store = ceph.server.store(name)
-        fact = next(store.objects())
-        assert fact.etag.endswith("-2")
-        assert store.download(fact, tmp_path / "parts") == hashlib.sha256(b"".join(bodies)).hexdigest()
-
     def test_replaced_while_it_is_read_on_ceph(self, ceph: Ceph, tmp_path: Path) -> None:
         name, client = ceph.server.bucket(), ceph.server.client()
         client.put_object(Bucket=name, Key="x", Body=b"one")
