@@ -61,13 +61,15 @@ def pair(mariadb_pair: MariaPair) -> Iterator[MariaPair]:
     source.sql(
         f"CREATE USER rehearsal@'%' IDENTIFIED BY '{PASSWORD}';"
         f"GRANT {RIGHTS}, REPLICATION SLAVE ON *.* TO rehearsal@'%';"
+        f"CREATE USER follower@'%' IDENTIFIED BY '{PASSWORD}';"
+        "GRANT BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ON *.* TO follower@'%';"
         "CREATE DATABASE app; USE app; CREATE TABLE app.students (id INT PRIMARY KEY, name VARCHAR(80)) ENGINE=InnoDB;"
         "INSERT INTO app.students SELECT seq, CONCAT('student ', seq) FROM seq_1_to_100;"
         "CREATE EVENT app.yearly ON SCHEDULE EVERY 1 YEAR DO DELETE FROM app.students;"
     )
     mariadb_pair.settle()
     yield mariadb_pair
-    source.sql("DROP DATABASE app; DROP USER rehearsal@'%'")
+    source.sql("DROP DATABASE app; DROP USER rehearsal@'%', follower@'%'")
     mariadb_pair.settle()
 
 
@@ -256,6 +258,7 @@ def _begin(rehearsing: Rehearsing, tree: Path, path: str, **options: Any) -> Reh
 def test_it_begins_with_a_backup(pair: MariaPair, rehearsing: Rehearsing, backed_up: Path, path: str) -> None:
     pair.source.sql("INSERT INTO app.students VALUES (103, 'after the backup')")
     try:
+        rehearsing.change("main", user="follower")
         rehearsal = _begin(rehearsing, backed_up, path)
         position = rehearsal.position()
         rehearsal.build(rehearsing.place)

@@ -24,13 +24,11 @@ from drtests.errors import (
     UsageError,
 )
 from drtests.hosts.local import LocalHost
-from drtests.model.connections import LiveDatabase
 from drtests.model.estate import Host as Declaration
-from drtests.protocols.database import Live, LiveContext, ScratchPlace
-from drtests.testing.check_contract import SystemClock
+from drtests.protocols.database import Rehearsal
 from drtests.testing.recording_host import RecordingHost
 from tests.support.postgres import PASSWORD, PostgresPair, PostgresServer
-from tests.support.scratch import MemorySession
+from tests.support.rehearsing import Rehearsing
 from tests.support.servers import wait_for
 from tests.support.servers import workplace as made_workplace
 
@@ -62,41 +60,7 @@ def pair(postgres_pair: PostgresPair) -> Iterator[PostgresPair]:
     postgres_pair.settle()
 
 
-class Rehearsing:
-    """One rehearsal on this machine; abandoned at the end."""
-
-    def __init__(self, host: LocalHost, folder: Path, pair: PostgresPair) -> None:
-        self.host = RecordingHost(host)
-        self.folder = folder
-        self.facts: dict[str, Any] = {}
-        self.declared = {server.name: server.declared() for server in (pair.primary, pair.standby)}
-        self.made: PostgresRehearsal | None = None
-        self.password = PASSWORD
-        self.place = ScratchPlace(
-            host=self.host,
-            root=str(folder / "root"),
-            folder=str(folder / "databases" / "one"),
-            clock=SystemClock(),
-            timeout=60,
-            tell=self.facts.__setitem__,
-        )
-        for path in (self.place.root, self.place.folder):
-            self.host.make_directory(path)
-
-    def open(self, name: str) -> Live:
-        if name == "memory":
-            return MemorySession(name=name)
-        return open_postgres(LiveContext(self.declared[name], self.host, self.password))
-
-    def rehearse(self, **options: Any) -> PostgresRehearsal:
-        self.stop()
-        spec = PostgresRehearsalSpec.model_validate({"source": "primary", "settings": QUICK, **options})
-        self.made = PostgresRehearsal(spec, self.open)
-        return self.made
-
-    def change(self, name: str, **changed: Any) -> None:
-        self.declared[name] = LiveDatabase.model_validate(self.declared[name].model_dump() | changed)
-
+class PostgresRehearsing(Rehearsing):
     def tell(self, statement: str) -> None:
         """To the throwaway standby, which was asked last."""
         asked = next(argv for argv in reversed(self.host.seen.argvs) if argv[0].endswith("psql"))
@@ -104,17 +68,13 @@ class Rehearsing:
         told = self.host.run(["psql", "-XAtqc", statement, *login], timeout=20)
         assert told.exit_code == 0, told.stderr
 
-    def stop(self) -> None:
-        if self.made is not None:
-            self.made.abandon(10)
-            shutil.rmtree(self.place.folder)
-            self.host.make_directory(self.place.folder)
-
 
 @pytest.fixture
-def rehearsing(host: LocalHost, pair: PostgresPair) -> Iterator[Rehearsing]:
+def rehearsing(host: LocalHost, pair: PostgresPair) -> Iterator[PostgresRehearsing]:
+    declared = {server.name: server.declared() for server in (pair.primary, pair.standby)}
     with made_workplace(None) as folder:
-        made = Rehearsing(host, folder, pair)
+        made = PostgresRehearsing(host, folder, PostgresRehearsal, open_postgres, declared, PASSWORD)
+        made.defaults = {"source": "primary", "settings": QUICK}
         yield made
         made.stop()
 
@@ -181,9 +141,8 @@ def test_the_password_is_in_no_argument_and_in_no_file(rehearsing: Rehearsing) -
     assert not any(PASSWORD in word for word in seen.words())
     assert not any(PASSWORD.encode() in data for data in (*seen.written.values(), *seen.inputs))
     assert any(PASSWORD in value for one in seen.environments for value in one.values())
-    files = [path for path in rehearsing.folder.rglob("*") if path.is_file()]
-    assert len(files) > 100
-    assert not any(PASSWORD.encode() in path.read_bytes() for path in files)
+    assert len(rehearsing.files()) > 100
+    assert rehearsing.holds(PASSWORD) == []
 
 
 def test_a_standby_that_receives_nothing_is_not_promoted(pair: PostgresPair, rehearsing: Rehearsing) -> None:
@@ -204,7 +163,7 @@ def test_a_standby_that_receives_nothing_is_not_promoted(pair: PostgresPair, reh
         primary.sql("ALTER ROLE drtests REPLICATION")
 
 
-def test_a_replay_that_stands_still(pair: PostgresPair, rehearsing: Rehearsing) -> None:
+def test_a_replay_that_stands_still(pair: PostgresPair, rehearsing: PostgresRehearsing) -> None:
     rehearsal = rehearsing.rehearse()
     rehearsal.build(rehearsing.place)
     rehearsing.tell("SELECT pg_wal_replay_pause()")
@@ -234,10 +193,7 @@ def test_who_may_not_replicate(
 def test_an_address_that_leads_elsewhere_from_the_staging(rehearsing: Rehearsing) -> None:
     """127.0.0.1 is another machine there."""
     elsewhere = RecordingHost(LocalHost(Declaration(id="elsewhere")))
-    rehearsal = PostgresRehearsal(
-        PostgresRehearsalSpec(source="primary"),
-        lambda name: open_postgres(LiveContext(rehearsing.declared[name], elsewhere, PASSWORD)),
-    )
+    rehearsal = rehearsing.rehearse(lambda name: rehearsing.open(name, elsewhere))
     with pytest.raises(DatabaseError, match="on host elsewhere only"):
         rehearsal.build(rehearsing.place)
 
@@ -282,7 +238,7 @@ def base(pair: PostgresPair, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shutil.rmtree(out)
 
 
-def _begin(rehearsing: Rehearsing, base: Path, change: Callable[[Path], object] = lambda _: None) -> PostgresRehearsal:
+def _begin(rehearsing: Rehearsing, base: Path, change: Callable[[Path], object] = lambda _: None) -> Rehearsal:
     target = Path(rehearsing.place.root, "base")
     subprocess.run(["cp", "-a", str(base), str(target)], check=True)
     change(target)
