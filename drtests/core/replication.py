@@ -84,12 +84,10 @@ def judge_replication(plan: DrillPlan, trace: Trace) -> Iterator[Reason]:
 def _silence(record: ReplicationRecord, silent: Sequence[str]) -> Iterator[Reason]:
     if "source" in silent:
         yield Verdict.INCONCLUSIVE, "the source did not answer, so nobody knows what the replica lacks"
+    elif set(silent) == {"replica"} and record.unanswered == record.looks:
+        yield Verdict.MISSED, "the replica does not answer, and the source does"
     elif "replica" in silent:
-        if record.unanswered == record.looks:
-            yield Verdict.MISSED, "the replica does not answer, and the source does"
-        else:
-            told = f"{record.unanswered} of {record.looks} looks got no answer from the replica"
-            yield Verdict.INCONCLUSIVE, told
+        yield Verdict.INCONCLUSIVE, f"{record.unanswered} of {record.looks} looks got no answer from the replica"
     elif silent:
         yield Verdict.INCONCLUSIVE, f"{record.unanswered} of {record.looks} looks were refused, or could not be made"
 

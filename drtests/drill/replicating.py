@@ -12,7 +12,7 @@ from drtests import registry
 from drtests.core import events as e
 from drtests.core.lag import Bounds, Ledger
 from drtests.core.plan import DrillPlan
-from drtests.declarations.adapters import spec_of
+from drtests.declarations.adapters import ids_in, spec_of
 from drtests.drill.context import RunContext
 from drtests.drill.costs import tell_cost
 from drtests.drill.log import DrillLog
@@ -20,7 +20,9 @@ from drtests.drill.reach import DrillReach
 from drtests.drill.recovery import Body
 from drtests.errors import (
     BudgetExceeded,
+    CommandNotFound,
     DatabaseError,
+    DatabaseMissing,
     DatabaseRefused,
     DrtestsError,
     EngineError,
@@ -40,8 +42,19 @@ from drtests.protocols.replication import Behind, Compared, Replication
 _NO_ANSWER = (DatabaseError, EngineError, HostError, StoreError)
 """What a side that is silent raises, or the way to it. Not all of it: see `_stops`."""
 
-_OURS = (EngineMissing, EngineTooOld, StoreDenied, WrongPassword)
+_OURS = (
+    CommandNotFound,
+    DatabaseMissing,
+    DatabaseRefused,
+    EngineMissing,
+    EngineTooOld,
+    StoreDenied,
+    WrongPassword,
+)
 """That nothing could be seen, and neither side is to blame."""
+
+_CLIENTS = ("live database", "repository", "store")
+"""Who names one of these asks it from some host, which is no side itself."""
 
 _STILL = 5.0
 """Seconds beyond its own timeout that the thread which writes markers has to end."""
@@ -64,11 +77,13 @@ def replicate(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | 
     )
     reach = DrillReach(context.project, log, context.mark(plan))
     with log.phase("locate"):
-        replication: Replication = adapter(spec_of(adapter, f"replica {declared.id}", declared.options), reach)
+        spec = spec_of(adapter, f"replica {declared.id}", declared.options)
+        replication: Replication = adapter(spec, reach)
         _make_sure(replication, log)
     try:
         with log.phase("verify"):
-            _Sampling(replication, declared, adapter.steady, adapter.marks, log).run(window)
+            ours = (*_OURS, HostError) if any(ids_in(spec, kind) for kind in _CLIENTS) else _OURS
+            _Sampling(replication, declared, adapter.steady, adapter.marks, log, ours).run(window)
             _compare(replication, log)
     finally:
         with log.phase("clean up"):
@@ -116,7 +131,13 @@ def _make_sure(replication: Replication, log: DrillLog) -> None:
         log.write(e.REPLICA_NOTED, note=f"could not make sure that it is a replica of this source: {error.what}")
         return
     log.write(e.REPLICA_IDENTIFIED, facts=dict(identity.facts), problems=list(identity.problems))
-    skew = replication.skew()
+    try:
+        skew = replication.skew()
+    except _NO_ANSWER as error:
+        if _stops(error):
+            raise
+        log.write(e.REPLICA_NOTED, note=f"how far the clocks of both sides differ was not told: {error.what}")
+        return
     if skew is not None:
         log.write(e.REPLICA_SKEWED, seconds=skew.seconds, uncertainty=skew.uncertainty)
 
@@ -124,8 +145,17 @@ def _make_sure(replication: Replication, log: DrillLog) -> None:
 class _Sampling:
     """Looks at the replica at every interval; beside it, a thread writes markers at the source."""
 
-    def __init__(self, replication: Replication, declared: Replica, steady: bool, marks: bool, log: DrillLog) -> None:
+    def __init__(
+        self,
+        replication: Replication,
+        declared: Replica,
+        steady: bool,
+        marks: bool,
+        log: DrillLog,
+        ours: tuple[type[DrtestsError], ...] = _OURS,
+    ) -> None:
         self._replication = replication
+        self._ours = ours
         self._interval = declared.interval.total_seconds()
         self._markers = declared.markers and marks
         self._steady = steady
@@ -272,12 +302,14 @@ class _Sampling:
 
     def _who(self, error: DrtestsError, markers: bool) -> str:
         """Which side is silent: where markers are read, only the replica was asked."""
-        if isinstance(error, _OURS):
+        if isinstance(error, self._ours):
             return "nobody"
         if markers:
             return "replica"
         try:
             self._replication.newest()
+        except self._ours:
+            return "nobody"
         except _NO_ANSWER:
             return "replica"
         return "source"

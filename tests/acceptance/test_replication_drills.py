@@ -33,14 +33,18 @@ class Drills:
             "markers": True,
             "window": f"{WINDOW}s",
             "interval": "1s",
-            "rpo": "2s",
+            "rpo": "10s",
         }
 
-    def run(self, user: str = "drtests", timeout: str = "5s", **changed: Any) -> dict[str, Any]:
+    def run(
+        self, user: str = "drtests", timeout: str = "5s", standby: dict[str, Any] | None = None, **changed: Any
+    ) -> dict[str, Any]:
+        """`standby` is declared of it alone, `changed` of the replica."""
         databases = []
         for server in (self.pair.primary, self.pair.standby):
             declared = {"id": server.name, "type": "postgres", "port": server.port, "user": user, "timeout": timeout}
-            databases.append({**declared, "password": "env:DRTESTS_TEST_POSTGRES"})
+            declared |= (standby or {}) if server is self.pair.standby else {}
+            databases.append({"password": "env:DRTESTS_TEST_POSTGRES", **declared})
         self.estate.estate["databases"] = databases
         self.estate.systems["app"] = self.estate.system(replicas=[{**self.replica, **changed}])
         self.estate.write()
@@ -154,6 +158,13 @@ def test_a_replica_that_is_down_is_a_miss(drills: Drills) -> None:
     assert drill["verdict"] == "MISSED", drill["reasons"]
     assert "the replica does not answer, and the source does" in drill["reasons"]
     assert drill["replication"]["unanswered"] == drill["replication"]["looks"]
+
+
+def test_a_wrong_password_of_ours_says_nothing_of_the_replica(drills: Drills) -> None:
+    drill = drills.run(standby={"password": "file:password"}, window="2s")
+    assert drill["verdict"] == "INCONCLUSIVE", drill["reasons"]
+    assert any("were refused" in reason for reason in drill["reasons"])
+    assert not any("does not answer" in reason for reason in drill["reasons"])
 
 
 def test_a_source_that_is_down_is_not_known(drills: Drills) -> None:

@@ -3,148 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drtests.core import events as e
-from drtests.core.events import Event
 from drtests.core.lag import Bounds, Mark, marker_lag
-from drtests.core.plan import REPLICATION, DrillPlan, Limit
-from drtests.core.replication import judge_replication, replication_record
-from drtests.core.trace import Trace
-from drtests.drill.log import DrillLog
-from drtests.drill.replicating import _Sampling
-from drtests.model.replication import ReplicationRecord
-from drtests.model.system import Replica
+from drtests.drill.replicating import _OURS
+from drtests.errors import (
+    CommandNotFound,
+    DatabaseMissing,
+    DatabaseRefused,
+    DatabaseUnreachable,
+    DrtestsError,
+    HostError,
+    HostUnreachable,
+)
 from drtests.model.verdict import Verdict
-from drtests.protocols.replication import Behind, Replication
-from drtests.replications.lag import Positions
+from tests.support.simulated_replica import WINDOW, Simulated, drilled, judged
 
-WINDOW, INTERVAL = 10.0, 1.0
 _ROUNDED = 1e-5
-
-
-@dataclass
-class Simulated:
-    """A source that is written to without end, its replica, and the clock of both: fulfils Clock and Replication.
-
-    `stretches`: for so many seconds the replica is so many seconds behind, or
-    stands still (None). What the source has at t arrived up to `reached(t)`.
-    """
-
-    behind_at_first: float
-    stretches: Sequence[tuple[float, float | None]]
-    asking: float
-    answering: float
-    writing: float
-    t: float = 0.0
-    sampling: _Sampling | None = None
-    looks: list[tuple[float, float]] = field(default_factory=list)
-    told: list[Mapping[str, Any]] = field(default_factory=list)
-    quiet: bool = False
-    marks: list[Mark] = field(default_factory=list)
-    _told_to: dict[int, bool] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.positions = Positions(self.monotonic)
-        moment = 0.0
-        while moment < 4 * WINDOW:
-            self.marks.append(Mark(len(self.marks) + 1, moment, moment + self.writing))
-            moment += max(INTERVAL, self.writing)
-
-    @property
-    def clock(self) -> Simulated:
-        return self
-
-    def monotonic(self) -> float:
-        return self.t
-
-    def sleep(self, seconds: float) -> None:
-        self.t += seconds
-
-    def write(self, kind: str, **data: Any) -> None:
-        if kind == e.REPLICA_SAMPLED:
-            self.told.append(data)
-
-    def reached(self, moment: float, before: bool = False) -> float:
-        """All up to then has arrived; `before`: just before `moment`."""
-        start, reached = 0.0, -self.behind_at_first
-        for lasts, delay in (*self.stretches, (1e9, 0.0)):
-            if start > moment or (before and start == moment):
-                break
-            end = min(moment, start + lasts)
-            if delay is not None:
-                reached = max(reached, end - delay)
-            start += lasts
-        return reached
-
-    def worst(self, begin: float, end: float) -> float:
-        """The most that the replica truly was behind from `begin` to `end`."""
-        ends = [sum(lasts for lasts, _ in self.stretches[: n + 1]) for n in range(len(self.stretches))]
-        jumps = [moment - self.reached(moment, before=True) for moment in ends if begin < moment <= end]
-        return max(begin - self.reached(begin), end - self.reached(end), *jumps, 0.0)
-
-    def newest(self) -> int | None:
-        asked = self.t
-        self.t += self.asking
-        reached = self.reached(self.t)
-        there = [mark for mark in self.marks if mark.started + self.writing / 2 <= reached]
-        self.t += self.answering
-        self._tell_ledger()
-        self.looks.append((asked, self.t))
-        return there[-1].number if there else None
-
-    def _tell_ledger(self) -> None:
-        """What the thread that writes has told by now."""
-        assert self.sampling is not None
-        ledger = self.sampling._ledger
-        for mark in self.marks:
-            if mark.started <= self.t and mark.number not in self._told_to:
-                ledger.start(mark.started)
-                self._told_to[mark.number] = False
-            if mark.committed is not None and mark.committed <= self.t and not self._told_to[mark.number]:
-                ledger.commit(mark.number, mark.committed)
-                self._told_to[mark.number] = True
-
-    def behind(self) -> Behind:
-        if len(self.looks) > len(self.told):
-            return Behind(None, None)
-        asked = self.t
-        self.positions.source_is_at(self.t)
-        self.t += self.asking
-        seconds = self.positions.lag(self.reached(self.t))
-        self.t += self.answering
-        self.looks.append((asked, self.t))
-        return Behind(seconds, None, "measured")
-
-
-def drilled(simulated: Simulated, markers: bool, rpo: float) -> tuple[Verdict, ReplicationRecord]:
-    """What the drill's own loop sees, and what is thought of it."""
-    declared = Replica(
-        id="r", kind="x", markers=markers, window=timedelta(seconds=WINDOW), interval=timedelta(seconds=INTERVAL)
-    )
-    sampling = _Sampling(cast(Replication, simulated), declared, False, True, cast(DrillLog, simulated))
-    simulated.sampling = sampling
-    sampling._look_on(WINDOW, markers)
-    return judged(simulated.told, rpo)
-
-
-def judged(told: Sequence[Mapping[str, Any]], rpo: float) -> tuple[Verdict, ReplicationRecord]:
-    plan = DrillPlan("d", "n", "s", "s", REPLICATION, "", "high", "o", (), "", None, Limit(rpo, "app"), "r")
-    trace = Trace(started={"replica_kind": "x", "window": WINDOW, "interval": INTERVAL})
-    trace.replication = [Event(e.REPLICA_IDENTIFIED, "", 0.0, data={"facts": {}, "problems": []})]
-    trace.replication += [Event(e.REPLICA_SAMPLED, "", 0.0, data=data) for data in told]
-    record = replication_record(plan, trace)
-    assert record is not None
-    verdicts = [verdict for verdict, _ in judge_replication(plan, trace)]
-    worst = [verdict for verdict in (Verdict.MISSED, Verdict.INCONCLUSIVE) if verdict in verdicts]
-    return (worst[0] if worst else Verdict.MET), record
-
 
 _short = st.floats(0, 1.5)
 _stretch = st.tuples(st.floats(0.1, 12), st.none() | st.floats(0, 8) | st.sampled_from([0.0, 3600.0]))
@@ -244,3 +123,37 @@ def test_a_look_that_takes_long_is_part_of_the_bound() -> None:
 def test_a_marker_that_nobody_wrote_is_no_marker() -> None:
     with pytest.raises(ValueError, match="never written"):
         marker_lag([Mark(1, 0.0, 0.1)], 2, 1.0, 1.1)
+
+
+@pytest.mark.parametrize("markers", [True, False])
+def test_a_replica_that_does_not_answer_is_a_miss(markers: bool) -> None:
+    simulated = Simulated(0, [], 0.1, 0.1, 0.1, failing=DatabaseUnreachable("x"))
+    assert drilled(simulated, markers, 5)[0] is Verdict.MISSED
+
+
+def test_a_source_that_does_not_answer_is_not_known() -> None:
+    simulated = Simulated(0, [], 0.1, 0.1, 0.1, failing=DatabaseUnreachable("x"), failing_source=True)
+    assert drilled(simulated, markers=False, rpo=5)[0] is Verdict.INCONCLUSIVE
+    assert {data["who"] for data in simulated.silent} == {"source"}
+
+
+@pytest.mark.parametrize("markers", [True, False])
+@pytest.mark.parametrize("error", [DatabaseRefused, DatabaseMissing, CommandNotFound])
+def test_that_we_may_not_or_cannot_ask_says_nothing_of_the_replica(error: type[DrtestsError], markers: bool) -> None:
+    """E.g. a wrong password of ours, or a client program that is not installed."""
+    simulated = Simulated(0, [], 0.1, 0.1, 0.1, failing=error("x"))
+    assert drilled(simulated, markers, 5)[0] is Verdict.INCONCLUSIVE
+    assert {data["who"] for data in simulated.silent} == {"nobody"}
+
+
+@pytest.mark.parametrize("markers", [True, False])
+def test_a_host_is_a_side_only_where_no_client_runs_on_it(markers: bool) -> None:
+    for ours, verdict in ((_OURS, Verdict.MISSED), ((*_OURS, HostError), Verdict.INCONCLUSIVE)):
+        simulated = Simulated(0, [], 0.1, 0.1, 0.1, failing=HostUnreachable("x"))
+        assert drilled(simulated, markers, 5, ours)[0] is verdict
+
+
+def test_who_is_silent_for_more_than_one_reason_is_not_known() -> None:
+    told = [{**one, "answered": False, "seconds": None, "within": None} for one in _looks((0, 0), (0, 0))]
+    assert judged(told, 5, [{"who": "replica"}, {"who": "replica"}])[0] is Verdict.MISSED
+    assert judged(told, 5, [{"who": "replica"}, {"who": "nobody"}])[0] is Verdict.INCONCLUSIVE
