@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from drtests.errors import HostError
+from drtests.errors import HostError, UsageError
 from drtests.model.base import Declaration, HostId
 from drtests.model.units import Duration
 from drtests.protocols.host import FileFact, Host
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
+from drtests.replications.marking import is_stale, new_run
 
 _SHOWN = 5
 _SMALL = 64
@@ -36,7 +37,8 @@ class FilesReplicationSpec(Declaration):
     source: Folder
     replica: Folder
     marker: str = Field(default=".drtests-marker", pattern=r"^[A-Za-z0-9._-]+$")
-    """Name of the file that is written at the source when markers are declared; it must not be there already."""
+    """Name of the file that is written at the source when markers are declared; what is there already is never
+    overwritten, unless a drill left it that was killed more than a day ago."""
     compare: Literal["names", "checksum"] | None = None
     """What is compared: which files there are and how large, or also what is in them."""
     settled: Duration = timedelta(minutes=10)
@@ -61,6 +63,7 @@ class FilesReplication:
         self._source = reach.host(spec.source.host)
         self._replica = reach.host(spec.replica.host)
         self._marker = posixpath.join(spec.source.path, spec.marker)
+        self._run = new_run()
         self._writing = False
 
     def identify(self) -> Identity:
@@ -84,23 +87,36 @@ class FilesReplication:
 
     def begin(self) -> None:
         if self._source.exists(self._marker):
-            raise HostError(
-                f"{self._marker} is there already",
-                where=f"host {self._source.id}",
-                mend="another drill uses it, or one that was killed left it: remove it, or give another `marker`",
-            )
+            run, _ = _marked(self._source, self._marker)
+            if not is_stale(run):
+                raise HostError(
+                    f"{self._marker} is there already",
+                    where=f"host {self._source.id}",
+                    mend="another drill uses it, or one that was killed left it: remove it, or give another `marker`",
+                )
         self._writing = True
 
     def mark(self, number: int) -> None:
-        self._source.write(self._marker, f"{number}\n".encode(), 0o644)
+        if not self._writing:
+            raise UsageError("markers are written after `begin` only")
+        self._source.write(self._marker, f"{self._run} {number}\n".encode(), 0o644)
 
     def newest(self) -> int | None:
-        at = posixpath.join(self._spec.replica.path, self._spec.marker)
+        run, number = self._there()
+        # What another drill wrote may stay for ever where the job deletes nothing.
+        return number if run == self._run else None
+
+    def _there(self) -> tuple[str, int | None]:
+        """What marker the replica shows: of which drill, and its number."""
+        folder = self._spec.replica.path
+        at = posixpath.join(folder, self._spec.marker)
         if not self._replica.exists(at):
-            return None
-        told = self._replica.read(at, _SMALL).decode(errors="replace").strip()
-        # While it is copied it may be empty.
-        return int(told) if told.isdigit() else None
+            if not self._replica.exists(folder):
+                raise HostError(
+                    f"there is no folder {folder}", where=f"host {self._replica.id}", mend="see whether it is mounted"
+                )
+            return "", None
+        return _marked(self._replica, at)
 
     def behind(self) -> Behind:
         """By the newest modification on both sides: an estimate, since copying may keep times or not."""
@@ -138,10 +154,25 @@ class FilesReplication:
         detail = f"{len(missing)} files are missing and {len(other)} differ: {shown}" if missing or other else ""
         return (Compared(self._spec.source.path, not (missing or other), detail, facts),)
 
-    def end(self) -> None:
-        if self._writing:
-            self._source.remove_tree(self._marker)
-            self._writing = False
+    def end(self) -> Sequence[str]:
+        if not self._writing:
+            return ()
+        self._source.remove_tree(self._marker)
+        self._writing = False
+        name = posixpath.join(self._spec.replica.path, self._spec.marker)
+        try:
+            there = self._replica.exists(name)
+        except HostError as error:
+            return (f"perhaps {name} at the replica, which does not tell: {error.what}",)
+        return (f"{name} at the replica, for good where the copy job deletes nothing",) if there else ()
+
+
+def _marked(host: Host, path: str) -> tuple[str, int | None]:
+    """Of which drill a marker is, and its number; empty when it is none, or only half of one."""
+    text = host.read(path, _SMALL).decode(errors="replace")
+    run, _, number = text.removesuffix("\n").partition(" ")
+    # Without its end it may be a part of a longer number.
+    return (run, int(number)) if number.isdecimal() and text.endswith("\n") else ("", None)
 
 
 def _clock(host: Host) -> float:

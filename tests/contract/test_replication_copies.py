@@ -26,6 +26,7 @@ from drtests.protocols.host import Host
 from drtests.protocols.store import Store
 from drtests.replications.backup_copy import BackupCopy, BackupCopySpec
 from drtests.replications.files import FilesReplication, FilesReplicationSpec
+from tests.support.weak_key import weaken
 
 PASSWORD = "correct horse battery staple"
 
@@ -80,6 +81,8 @@ def copied(tmp_path_factory: pytest.TempPathFactory, restic_needed: None) -> Cop
     made = Copies(tmp_path_factory.mktemp("copied"), shutil.which("restic") or "restic")
     made.run("nas", "init")
     made.run("vault", "init")
+    for name in ("nas", "vault"):
+        weaken(made.root / name, PASSWORD)
     for days in (3, 2, 1):
         made.back_up(timedelta(days=days))
     shutil.copytree(made.root / "vault", made.root / "empty")
@@ -182,20 +185,50 @@ def folders(tmp_path: Path) -> Folders:
     return Folders(tmp_path)
 
 
-def test_markers_arrive_with_the_next_copy_and_leave_no_trace(folders: Folders) -> None:
+def test_a_marker_that_is_there_is_not_overwritten(folders: Folders) -> None:
     seen = folders.seen()
     seen.begin()
     seen.mark(1)
-    assert seen.newest() is None
-    folders.sync()
-    assert seen.newest() == 1
-    seen.mark(2)
-    assert seen.newest() == 1
     with pytest.raises(HostError, match="there already"):
         folders.seen().begin()
     seen.end()
-    seen.end()
-    assert not (folders.root / "source" / ".drtests-marker").exists()
+    marker = folders.root / "source" / ".drtests-marker"
+    old, new = int(time.time()) - 90_000, int(time.time()) - 60
+    for text, stays in (("1\n", True), (f"{new}_0123abcd 7\n", True), (f"{old}_0123abcd 7\n", False), ("", True)):
+        marker.write_text(text)
+        if stays:
+            with pytest.raises(HostError, match="there already"):
+                folders.seen().begin()
+            assert marker.read_text() == text
+        else:
+            folders.seen().begin()
+
+
+def test_a_job_that_deletes_nothing_keeps_the_marker_of_the_drill_before(folders: Folders) -> None:
+    first = folders.seen()
+    first.begin()
+    first.mark(5)
+    folders.sync()
+    assert first.newest() == 5
+    [left] = first.end()
+    assert ".drtests-marker at the replica" in left
+    folders.sync()
+    second = folders.seen()
+    second.begin()
+    second.mark(1)
+    assert second.newest() is None
+    folders.sync()
+    assert second.newest() == 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "1\n", "{run}", "{run} ", "{run} 1", "other 1\n", "{run} x\n", "{run} -1\n"])
+def test_half_a_marker_is_none(folders: Folders, text: str) -> None:
+    seen = folders.seen()
+    marker = folders.root / "replica" / ".drtests-marker"
+    marker.write_text(text.replace("{run}", seen._run))
+    assert seen.newest() is None
+    marker.write_text(f"{seen._run} 12\n")
+    assert seen.newest() == 12
 
 
 def test_without_markers_it_is_an_estimate(folders: Folders) -> None:
