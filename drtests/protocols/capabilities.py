@@ -33,6 +33,14 @@ class Hashing(Protocol):
         """SHA-256 of the file's content, in hex; the path as `Listing.entries` tells it."""
 
 
+@runtime_checkable
+class FetchesItself(Protocol):
+    """An engine whose program fetches from the repository by itself, so that nobody else can count it."""
+
+    def fetched(self, point: RecoveryPoint, timeout: float) -> int:
+        """Bytes that restoring all of it has to fetch, about. Raises as `Engine` does."""
+
+
 @dataclass(frozen=True, slots=True)
 class HandStep:
     """A command line that a person can type. `what` says what it does, as an order."""
@@ -49,6 +57,28 @@ class ByHand(Protocol):
         self, snapshots: Snapshots, point: str, destination: str, include: Sequence[str], verify: bool
     ) -> Sequence[HandStep]:
         """Listing the recovery points, then restoring `point` (an id, or `latest`) to `destination`."""
+
+
+@runtime_checkable
+class TellsPlace(Protocol):
+    """Tells where its repository really lies. Raises HostError."""
+
+    def place(self) -> str:
+        """Equal for two declarations of one place, such as a folder and a link to it. Holds no credentials."""
+
+
+@runtime_checkable
+class ShowsStored(Protocol):
+    """Reads files of the repository as they lie there, as a thief would: with no key of it.
+
+    Raises as `Engine` does; also where there is no way to them.
+    """
+
+    def stored(self, part: str) -> Sequence[str]:
+        """Names of files that are not empty, below a folder of the repository (with a `/` at the end), or the file."""
+
+    def stored_bytes(self, name: str, limit: int) -> bytes:
+        """The first `limit` bytes of one of these."""
 
 
 @runtime_checkable

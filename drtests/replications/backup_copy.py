@@ -12,7 +12,8 @@ from drtests.errors import UsageError
 from drtests.model.base import Declaration, RepositoryId
 from drtests.model.system import Snapshots
 from drtests.model.units import Duration, format_duration, utc_text
-from drtests.protocols.engine import RecoveryPoint
+from drtests.protocols.capabilities import TellsPlace
+from drtests.protocols.engine import Engine, RecoveryPoint
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
 
@@ -39,7 +40,8 @@ class BackupCopySpec(Declaration):
 
 
 class BackupCopy:
-    """Points are the same when time, host and paths are: copying changes ids. One look tells all."""
+    """Points are the same when time, host and paths are: restic's own copying changes ids, and a mirror of all files
+    of a repository keeps them. One look tells all."""
 
     Spec: ClassVar[type[BaseModel]] = BackupCopySpec
     marks: ClassVar[bool] = False
@@ -60,17 +62,20 @@ class BackupCopy:
 
     def identify(self) -> Identity:
         primary, copy = self._points()
-        facts = {
+        facts: dict[str, Any] = {
             "source": _told(self._spec.source, self._primary.version(), primary),
             "replica": _told(self._spec.replica, self._copy.version(), copy),
         }
         problems = []
+        places = [_place(engine) for engine in (self._primary, self._copy)]
+        if places[0] is not None and places[0] == places[1]:
+            problems.append(f"both repositories are one: {places[0]}")
+        elif primary and {point.id for point in primary} & {point.id for point in copy}:
+            facts["copied by"] = "mirroring all files of the repository: ids are the same, in another place"
         if not primary:
             problems.append("the primary holds no recovery point of this system")
         elif not copy:
             problems.append("the copy holds no recovery point of this system")
-        elif primary and {point.id for point in primary} == {point.id for point in copy}:
-            problems.append("both repositories hold the very same points: they are one repository")
         return Identity(facts, tuple(problems))
 
     def skew(self) -> Skew | None:
@@ -104,11 +109,13 @@ class BackupCopy:
         newest = max((point.time for point in primary if _key(point) in there), default=None)
         recent = [point for point in primary if point.time >= since]
         # What is newer than all that was copied is lag, and told as such.
-        missing = [p for p in recent if _key(p) not in there and newest is not None and p.time < newest]
+        missing = [p for p in recent if _key(p) not in there and (newest is None or p.time < newest)]
         what = f"recovery points of the last {format_duration(self._spec.complete.total_seconds())}"
         facts = {"primary": len(recent), "missing": [utc_text(point.time) for point in missing[:_SHOWN]]}
         if not recent:
             return (Compared(what, None, "the primary has none", facts),)
+        if newest is None:
+            return (Compared(what, False, f"are missing from the copy, all {len(recent)} of them", facts),)
         detail = f"{len(missing)} of {len(recent)} are missing from the copy" if missing else ""
         return (Compared(what, not missing, detail, facts),)
 
@@ -123,3 +130,8 @@ def _key(point: RecoveryPoint) -> tuple[Any, ...]:
 def _told(repository: str, version: str, points: Sequence[RecoveryPoint]) -> dict[str, Any]:
     newest = utc_text(points[-1].time) if points else None
     return {"repository": repository, "engine": version, "recovery points": len(points), "newest": newest}
+
+
+def _place(engine: Engine) -> str | None:
+    """None where the engine does not tell."""
+    return engine.place() if isinstance(engine, TellsPlace) else None

@@ -16,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from drtests.engines.restic.engine import ResticEngine
+from drtests.engines.restic.places import place_of
 from drtests.errors import HostError, UsageError
 from drtests.hosts.local import LocalHost
 from drtests.model.estate import Host as Declaration
@@ -120,6 +121,8 @@ def test_nothing_was_ever_copied(copies: Copies) -> None:
     (copies.root / "empty").rename(copies.root / "vault")
     seen = copies.seen()
     assert any("holds no recovery point" in problem for problem in seen.identify().problems)
+    [compared] = seen.compare()
+    assert (compared.same, compared.detail) == (False, "are missing from the copy, all 3 of them")
     assert seen.behind().seconds == pytest.approx(3 * 86400, abs=60)
 
 
@@ -139,9 +142,53 @@ def test_a_hole_in_the_copy(copies: Copies) -> None:
 def test_one_repository_is_no_copy_of_itself(copies: Copies) -> None:
     (copies.root / "vault").rename(copies.root / "other")
     (copies.root / "vault").symlink_to(copies.root / "nas")
-    assert any("one repository" in problem for problem in copies.seen().identify().problems)
+    [problem] = copies.seen().identify().problems
+    assert problem.startswith("both repositories are one")
     with pytest.raises(ValidationError, match="the same"):
         BackupCopySpec(source="nas", replica="nas")
+
+
+def test_a_mirror_of_all_files_is_a_copy(copies: Copies) -> None:
+    """rclone and rsync keep the ids of points, and of the repository: it is another one all the same."""
+    assert "copied by" not in copies.seen().identify().facts
+    shutil.rmtree(copies.root / "vault")
+    shutil.copytree(copies.root / "nas", copies.root / "vault")
+    identity = copies.seen().identify()
+    assert identity.problems == ()
+    assert identity.facts["copied by"].startswith("mirroring")
+    assert copies.seen().behind().seconds == 0
+    copies.back_up(timedelta(hours=2))
+    assert copies.seen().behind().seconds == pytest.approx(2 * 3600, abs=60)
+
+
+def test_another_repository_is_no_copy(copies: Copies) -> None:
+    """What has nothing in common is not the same on both sides."""
+    shutil.rmtree(copies.root / "vault")
+    (copies.root / "empty").rename(copies.root / "vault")
+    copies.run("vault", "backup", "--host", "elsewhere", str(copies.root / "data"))
+    assert [one.same for one in copies.seen().compare()] == [False]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("s3:https://s3.example.org/bucket/app", "s3:s3.EXAMPLE.org:443/bucket//app/", True),
+        ("s3:https://s3.example.org/bucket/app", "s3:https://s3.example.org/bucket/other", False),
+        ("s3:http://s3.example.org:9000/bucket", "s3:http://s3.example.org:9001/bucket", False),
+        ("rest:https://backup.example.org:8000/", "rest:https://backup.example.org:8000", True),
+        ("rest:https://backup.example.org:8000/one", "rest:https://backup.example.org:8000/two", False),
+        ("sftp:me@nas:/srv/restic", "sftp://me@nas//srv/restic/", True),
+        ("sftp:nas:/srv/restic", "sftp:vault:/srv/restic", False),
+        ("rclone:one:restic", "rclone:two:restic", False),
+    ],
+)
+def test_where_a_repository_really_lies(one: str, other: str, same: bool) -> None:
+    host = LocalHost(Declaration(id="local"))
+    places = [
+        place_of(EngineContext(Repository(id="r", location=location, password="env:X"), location, host, {}))
+        for location in (one, other)
+    ]
+    assert (places[0] == places[1]) is same
 
 
 def test_an_empty_primary_is_a_finding_and_no_lag_of_zero(copies: Copies) -> None:

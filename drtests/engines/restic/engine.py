@@ -11,6 +11,8 @@ from typing import ClassVar
 from drtests.engines.restic import parse
 from drtests.engines.restic.arguments import by_hand, restoring, selection
 from drtests.engines.restic.failures import failure, unread
+from drtests.engines.restic.places import place_of
+from drtests.engines.restic.stored import stored, stored_bytes
 from drtests.engines.restic.watch import watch_room
 from drtests.errors import (
     CommandNotFound,
@@ -93,6 +95,9 @@ class ResticEngine:
                 )
             self._version = found
         return self._version
+
+    def place(self) -> str:
+        return place_of(self._context)
 
     def recovery_points(self, snapshots: Snapshots) -> Sequence[RecoveryPoint]:
         arguments = ["snapshots", "--json", *selection(snapshots)]
@@ -178,6 +183,12 @@ class ResticEngine:
             raise failure(1, f"no matching ID found for {point.id}", self._where, "asking for statistics")
         return found
 
+    def fetched(self, point: RecoveryPoint, timeout: float) -> int:
+        """What it takes up in the repository, each piece once: compressed and encrypted, as it is fetched."""
+        result = self._restic(["stats", "--mode", "raw-data", "--json", point.id], timeout)
+        self._raise_on_failure(result, "asking for statistics")
+        return parse.stored_size_of(result.stdout)
+
     def fingerprint(self, point: RecoveryPoint, timeout: float) -> str | None:
         """The root of the tree of hashes: `restic copy` keeps it; another backup of the same files need not."""
         result = self._restic(["cat", "snapshot", point.id], timeout)
@@ -213,6 +224,12 @@ class ResticEngine:
         self, snapshots: Snapshots, point: str, destination: str, include: Sequence[str], verify: bool
     ) -> Sequence[HandStep]:
         return by_hand(self._program, self._context.location, snapshots, point, destination, include, verify)
+
+    def stored(self, part: str) -> Sequence[str]:
+        return stored(self._context, part)
+
+    def stored_bytes(self, name: str, limit: int) -> bytes:
+        return stored_bytes(self._context, name, limit)
 
     def _still_there(self) -> None:
         """Storage that went away in the middle looks like data that is missing; raises what fits when it did."""
