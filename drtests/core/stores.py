@@ -54,7 +54,7 @@ def over_budget(prices: Prices, usage: Usage, reads: int = 0, writes: int = 0, b
         Usage(
             usage.reads + reads,
             usage.writes + usage.aside + writes,
-            usage.bytes_out + bytes_out,
+            usage.bytes_out + usage.estimated + bytes_out,
             reserved=usage.reserved,
         ),
     )

@@ -13,10 +13,12 @@ from drtests.core.plan import PYTHON, DrillPlan
 from drtests.declarations.checks import build_checks
 from drtests.drill.choose import OF_POINT, Choice, choose, moment_basis
 from drtests.drill.context import RunContext
+from drtests.drill.costs import afford_restore
 from drtests.drill.log import DrillLog
 from drtests.drill.retry import ask
 from drtests.drill.stage import Stage, provisioned
 from drtests.errors import UsageError
+from drtests.model.estate import Repository
 from drtests.model.system import At, Before, Point, RandomWithin, System
 from drtests.model.units import parse_duration, parse_instant, utc_text
 from drtests.protocols.check import Judgement, Objective, Resources
@@ -114,9 +116,12 @@ def manual_times(system: System) -> list[dict[str, Any]]:
 
 
 def _engine(stage: Stage, cache: str | None) -> Engine:
+    return stage.reach.engine_on(stage.repository or _declared(stage), stage.host, cache)
+
+
+def _declared(stage: Stage) -> Repository:
     project = stage.context.project
-    declared = project.repository(project.backup(stage.plan.system, stage.plan.backup).repository)
-    return stage.reach.engine_on(stage.repository or declared, stage.host, cache)
+    return project.repository(project.backup(stage.plan.system, stage.plan.backup).repository)
 
 
 def locate(this: Stage, wanted: Point, now: datetime, moment: datetime) -> tuple[Choice, datetime]:
@@ -166,6 +171,7 @@ class Restoring:
         stage, log, clock = self._stage, self._stage.log, self._stage.context.clock
         declared = stage.system.restore
         written = [clock.monotonic()]
+        self._afford(found, choice)
 
         def progress(seen: Progress) -> None:
             told = asdict(seen)
@@ -190,6 +196,13 @@ class Restoring:
         if result.unproved:
             told = {"files": result.unproved, "why": result.why, "demanded": declared.verify}
             log.fact("not held against a hash", told)
+
+    def _afford(self, engine: Engine, choice: Choice) -> None:
+        project = self._stage.context.project
+        repository = self._stage.repository or _declared(self._stage)
+        for store in project.estate.stores:
+            if store.id == repository.store:
+                afford_restore(self._stage.reach, self._stage.log, store, engine, choice.point)
 
 
 def _run_body(body: Body, recovered: Recovered) -> None:

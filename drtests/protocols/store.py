@@ -37,6 +37,8 @@ class Usage:
     bytes_in: int = 0
     reserved: int = 0
     """Bytes of downloads that are under way, not yet in `bytes_out`; they count against the budget."""
+    estimated: int = 0
+    """Bytes that a backup program fetches by itself, estimated: they count against the budget alone."""
     aside: int = 0
     """Deletions that are still to come, and have to stay affordable; they count against the budget."""
 

@@ -110,6 +110,14 @@ def statistics_of(text: str) -> Statistics | None:
         raise EngineError("restic's statistics cannot be read", mend="report this with `restic version`") from error
 
 
+def stored_size_of(text: str) -> int:
+    """From `restic stats --mode raw-data --json`. Raises EngineError."""
+    try:
+        return int(json.loads(text)["total_size"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError("restic's statistics cannot be read", mend="report this with `restic version`") from error
+
+
 def messages(text: str) -> Iterator[Mapping[str, Any]]:
     """The JSON messages among the lines that restic printed."""
     for line in text.splitlines():
