@@ -175,7 +175,10 @@ ALONE = Alone(
     ("changed", "wanted"),
     [
         ({}, MET),
-        ({"program": "host"}, MET),
+        ({"program": "host"}, INCONCLUSIVE),
+        ({"unkept": ("password",)}, INCONCLUSIVE),
+        ({"refused": "it was changed", "passed": 0}, MISSED),
+        ({"refused": "it was changed", "passed": 0, "isolated": False}, MISSED),
         ({"isolated": False, "not_isolated": "no namespaces"}, INCONCLUSIVE),
         ({"missed": 1, "passed": 1}, MISSED),
         ({"passed": 1}, INCONCLUSIVE),
