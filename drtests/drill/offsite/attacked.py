@@ -71,15 +71,36 @@ def see_bucket(case: Case) -> Seen:
 def _bucket(case: Case) -> Declared | Judgement:
     declared = store_of(case.project, case.repository)
     if declared is None:
-        what = "no `store` is declared for the repository, so it is not known whether its keys can destroy it"
-        mend = "declare its bucket under `stores`, with the `writer` that backs up; storage without object lock "
-        return Judgement(Verdict.INCONCLUSIVE, what, mend=f"{mend}is destroyed by whoever holds those keys")
+        what, mend = _NOT_TRIED.get(case.repository.location.partition(":")[0], _NO_STORE)
+        return Judgement(Verdict.INCONCLUSIVE, what, mend=mend)
     if key_prefix(case.repository, declared) is None:
         raise UsageError(
             f"store {declared.id!r} is not the bucket that repository {case.repository.id!r} lies in",
             mend="correct `store` of the repository, or endpoint, bucket and prefix of the store",
         )
     return declared
+
+
+_ELSE = "keep the copy in a bucket with object lock, declared under `stores`, where the drill itself proves it"
+_NO_STORE = (
+    "no `store` is declared for the repository, so it is not known whether its keys can destroy it",
+    "declare its bucket under `stores`, with the `writer` that backs up; storage without object lock is destroyed by "
+    "whoever holds those keys",
+)
+_NOT_TRIED = {
+    "rest": (
+        "no attack was tried: whatever is written to a REST server lies in the repository itself, and one that is "
+        "append-only keeps it there for ever; that it says no is no proof",
+        "try it by hand, with the writer's login, on an empty repository of the same server: it has to be there after "
+        f"`restic forget`, and after DELETE of a file of its `data`; or {_ELSE}",
+    ),
+    "sftp": (
+        "no attack was tried: who may write by SFTP may delete, too; whether the server keeps what is deleted (by "
+        "snapshots of its own) cannot be seen from here",
+        f"try by hand to have a deleted file brought back, as its administrator would, and note the result; or {_ELSE}",
+    ),
+}
+"""By the kind of storage: why there is nothing safe to attack, and what to do about it."""
 
 
 def _worst(findings: Sequence[stores.Finding], well: str) -> Judgement:

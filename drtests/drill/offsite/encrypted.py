@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 
@@ -24,7 +24,8 @@ from drtests.core.offsite.lies import key_prefix
 from drtests.drill.offsite.case import Case, Seen
 from drtests.errors import DrtestsError, WrongPassword
 from drtests.model.system import Snapshots
-from drtests.protocols.capabilities import Encrypts
+from drtests.protocols.capabilities import Encrypts, ShowsStored
+from drtests.protocols.engine import Engine
 
 _LISTED = 500
 """Names that are looked at of each folder, to choose from."""
@@ -38,7 +39,7 @@ def see_encryption(case: Case) -> Seen:
     """Reads a few stored files as a thief would: without any key of the repository."""
     engine = case.reach.engine(case.repository.id)
     cipher, parts = (engine.CIPHER, engine.ENCRYPTED) if isinstance(engine, Encrypts) else ("", ("",))
-    samples, unsampled = _samples(case, parts)
+    samples, unsampled = _samples(case, engine, parts)
     seen = Encryption(
         cipher=cipher,
         wrong_password=_wrong_password(case, registry.engine(case.repository.engine).PASSWORD_VARIABLE),
@@ -76,18 +77,18 @@ def _bucket_default(case: Case) -> str:
     return found if found and found != "none" else ""
 
 
-def _samples(case: Case, parts: tuple[str, ...]) -> tuple[tuple[Sample, ...], str]:
+def _samples(case: Case, engine: Engine, parts: tuple[str, ...]) -> tuple[tuple[Sample, ...], str]:
     """Samples, or why there are none."""
     known = known_plaintext(case.names)
     try:
-        chosen = list(_chosen(case, parts))
+        chosen = list(_chosen(case, engine, parts))
         return tuple(look_at(name, read(name), known) for name, read in chosen), ""
     except DrtestsError as error:
         return (), error.what
 
 
-def _chosen(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[str, Read]]:
-    listing, read = _storage(case)
+def _chosen(case: Case, engine: Engine, parts: tuple[str, ...]) -> Iterator[tuple[str, Read]]:
+    listing, read = _storage(case, engine)
     # The same files are looked at when a run is repeated with its seed.
     dice = random.Random(case.context.options.seed or case.context.run)  # noqa: S311 - a sample, not a secret
     for part in parts:
@@ -96,7 +97,7 @@ def _chosen(case: Case, parts: tuple[str, ...]) -> Iterator[tuple[str, Read]]:
             yield name, read
 
 
-def _storage(case: Case) -> tuple[Callable[[str], Iterator[str]], Read]:
+def _storage(case: Case, engine: Engine) -> tuple[Callable[[str], Iterable[str]], Read]:
     """How stored files are listed and read, by their names below the repository. Raises DrtestsError."""
     folder = case.repository.folder
     if case.repository.store is not None:
@@ -122,6 +123,8 @@ def _storage(case: Case) -> tuple[Callable[[str], Iterator[str]], Read]:
                 yield from (part + fact.path for fact in facts if fact.kind == "file" and fact.size)
 
         return listed, lambda name: host.read(f"{root}/{name}", SAMPLE_BYTES)
+    if isinstance(engine, ShowsStored):
+        return engine.stored, lambda name: engine.stored_bytes(name, SAMPLE_BYTES)
     raise DrtestsError(
         "what is stored cannot be looked at from here",
         mend="declare the bucket under `stores`, and name it as `store` of the repository",
