@@ -21,4 +21,9 @@ def new_run() -> str:
 def is_stale(run: str) -> bool:
     """Whether a drill of that name began so long ago that it was killed; False for what is no such name."""
     match = _RUN.fullmatch(run)
-    return match is not None and int(match[1]) < time.time() - STALE
+    return match is not None and int(match[1]) < stale_before()
+
+
+def stale_before() -> int:
+    """Drills that began before then no longer run."""
+    return int(time.time()) - STALE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -20,8 +18,8 @@ from drtests.replications.comparing import Patience, compare
 NAME = r"^[a-z_][a-z0-9_]*$"
 TABLE = r"^[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)?$"
 NO_TABLE = "42P01"
-STALE = 86400
-"""Seconds after which markers are what a killed drill left."""
+LOCAL = "SET LOCAL synchronous_commit = local"
+"""Before all that writes: a commit that waited for the replica would hide its lag, and hang when it is gone."""
 _SKEW_LOOKS = 3
 
 _SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "bytea_output": "hex"}
@@ -137,16 +135,6 @@ class PostgresReplica:
 PLACE = """pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
  ELSE pg_current_wal_lsn() END, '0/0')"""
 """Bytes of log that a server has written, or replayed."""
-
-
-def new_run() -> str:
-    """What the markers of one drill are known by: when it began, and something nobody else has."""
-    return f"{int(time.time())}_{secrets.token_hex(4)}"
-
-
-def stale_before() -> int:
-    """Markers of drills that began before then are what a killed one left."""
-    return int(time.time()) - STALE
 
 
 def _clock(live: Live) -> float:

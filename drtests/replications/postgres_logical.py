@@ -16,14 +16,14 @@ from drtests.protocols.replication import Behind, Compared, Identity, Skew
 from drtests.replications import postgres_subscription as asked
 from drtests.replications.comparing import Patience
 from drtests.replications.lag import Positions
+from drtests.replications.marking import new_run, stale_before
 from drtests.replications.postgres_common import (
+    LOCAL,
     NO_TABLE,
     TABLE,
     PostgresReplica,
     PostgresReplicaSpec,
     Table,
-    new_run,
-    stale_before,
 )
 from drtests.replications.postgres_subscription import Published, Slot, Subscription
 
@@ -210,7 +210,7 @@ class PostgresLogical:
         writer = self._reach.live(self._spec.source, writable=True)
         # What drills left that were killed.
         writer.execute(
-            f"{_LOCAL}; DELETE FROM {table} WHERE run ~ '^[0-9]+_[0-9a-f]{{8}}$'"
+            f"{LOCAL}; DELETE FROM {table} WHERE run ~ '^[0-9]+_[0-9a-f]{{8}}$'"
             f" AND split_part(run, '_', 1)::numeric < {stale_before()}"
         )
         self._writer = writer
@@ -269,9 +269,8 @@ class PostgresLogical:
     def mark(self, number: int) -> None:
         if self._writer is None:
             raise UsageError("markers are written after `begin` only")
-        # A commit that waited for the replica would hide its lag, and hang when it is gone.
         self._writer.execute(
-            f"{_LOCAL}; INSERT INTO {self._spec.marker_table} (run, number) VALUES ('{self._run}', {number})"
+            f"{LOCAL}; INSERT INTO {self._spec.marker_table} (run, number) VALUES ('{self._run}', {number})"
         )
 
     def newest(self) -> int | None:
@@ -287,7 +286,7 @@ class PostgresLogical:
     def end(self) -> None:
         if self._writer is None:
             return
-        self._writer.execute(f"{_LOCAL}; DELETE FROM {self._spec.marker_table} WHERE run = '{self._run}'")
+        self._writer.execute(f"{LOCAL}; DELETE FROM {self._spec.marker_table} WHERE run = '{self._run}'")
         self._writer = None
 
     def behind(self) -> Behind:
@@ -356,9 +355,6 @@ class PostgresLogical:
     def _reached(self, place: int) -> bool:
         done = self._applied(*self._look())
         return done is not None and done >= place
-
-
-_LOCAL = "SET LOCAL synchronous_commit = local"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
@@ -13,14 +13,8 @@ from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
 from drtests.replications.comparing import Patience
 from drtests.replications.lag import Positions
-from drtests.replications.postgres_common import (
-    NAME,
-    NO_TABLE,
-    PostgresReplica,
-    PostgresReplicaSpec,
-    new_run,
-    stale_before,
-)
+from drtests.replications.marking import OURS, is_stale, new_run
+from drtests.replications.postgres_common import LOCAL, NAME, NO_TABLE, PostgresReplica, PostgresReplicaSpec
 
 _SOURCE = """SELECT (SELECT system_identifier::text FROM pg_control_system()), pg_is_in_recovery()::text,
 (SELECT timeline_id FROM pg_control_checkpoint()), current_setting('server_version'),
@@ -32,6 +26,9 @@ _REPLICA = """SELECT (SELECT system_identifier::text FROM pg_control_system()), 
 (SELECT status FROM pg_stat_wal_receiver), (SELECT sender_host || ':' || sender_port FROM pg_stat_wal_receiver),
 (SELECT slot_name FROM pg_stat_wal_receiver),
 CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused()::text END"""
+
+_TABLE = "marker_"
+"""How the tables of markers begin."""
 
 
 class PostgresStreamingSpec(PostgresReplicaSpec):
@@ -56,7 +53,7 @@ class PostgresStreaming:
         self._source = reach.live(spec.source)
         self._replica = reach.live(spec.replica)
         self._servers = PostgresReplica(spec, self._source, self._replica)
-        self._table = f"{spec.marker_schema}.marker_{new_run()}"
+        self._table = f"{spec.marker_schema}.{_TABLE}{new_run()}"
         self._writer: Live | None = None
         self._positions = Positions()
 
@@ -103,31 +100,26 @@ class PostgresStreaming:
         schema = self._spec.marker_schema
         writer = self._reach.live(self._spec.source, writable=True)
         if not self._source.query(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"):
-            writer.execute(f"CREATE SCHEMA {schema}")
+            writer.execute(f"{LOCAL}; CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{OURS}'")
         self._writer = writer
-        self._drop_stale(writer)
-        writer.execute(f"CREATE TABLE {self._table} (number bigint PRIMARY KEY)")
+        for name in self._stale():
+            writer.execute(f"{LOCAL}; DROP TABLE IF EXISTS {schema}.{name}")
+        made = f"CREATE TABLE {self._table} (number bigint PRIMARY KEY)"
+        writer.execute(f"{LOCAL}; {made}; COMMENT ON TABLE {self._table} IS '{OURS}'")
 
-    def _drop_stale(self, writer: Live) -> None:
-        """What drills left that were killed."""
-        before = stale_before()
-        for [name] in self._tables():
-            written = str(name).split("_")[1]
-            if written.isdigit() and int(written) < before:
-                writer.execute(f"DROP TABLE IF EXISTS {self._spec.marker_schema}.{name}")
-
-    def _tables(self) -> Sequence[Sequence[Any]]:
-        schema = self._spec.marker_schema
-        return self._source.query(
-            f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'"
-            " AND tablename ~ '^marker_[0-9]+_[0-9a-f]{8}$'"
+    def _stale(self) -> Sequence[str]:
+        """What drills left that were killed: of our form, old, and said to be ours. The schema may be anybody's."""
+        rows = self._source.query(
+            f"SELECT relname FROM pg_class WHERE relkind = 'r' AND obj_description(oid, 'pg_class') = '{OURS}'"
+            f" AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = '{self._spec.marker_schema}')"
         )
+        names = [str(name) for [name] in rows]
+        return [name for name in names if name.startswith(_TABLE) and is_stale(name.removeprefix(_TABLE))]
 
     def mark(self, number: int) -> None:
         if self._writer is None:
             raise UsageError("markers are written after `begin` only")
-        # A commit that waited for the replica would hide its lag, and hang when it is gone.
-        self._writer.execute(f"SET LOCAL synchronous_commit = local; INSERT INTO {self._table} VALUES ({number})")
+        self._writer.execute(f"{LOCAL}; INSERT INTO {self._table} VALUES ({number})")
 
     def newest(self) -> int | None:
         try:
@@ -159,16 +151,20 @@ class PostgresStreaming:
         if self._writer is None:
             return
         schema = self._spec.marker_schema
-        self._writer.execute(f"DROP TABLE IF EXISTS {self._table}")
-        # Only what nobody else uses: a drill beside this one may.
-        try:
-            self._writer.execute(f"DROP SCHEMA IF EXISTS {schema} RESTRICT")
-        except DatabaseRefused:
-            # It was there before, and belongs to somebody else.
-            pass
-        except DatabaseError as error:
-            if "2BP01" not in error.what:
-                raise
+        self._writer.execute(f"{LOCAL}; DROP TABLE IF EXISTS {self._table}")
+        ours = (
+            f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}' AND obj_description(oid, 'pg_namespace') = '{OURS}'"
+        )
+        if self._source.query(ours):
+            # Only what nobody else uses: a drill beside this one may, or end at the same moment.
+            try:
+                self._writer.execute(f"{LOCAL}; DROP SCHEMA IF EXISTS {schema} RESTRICT")
+            except DatabaseRefused:
+                # Somebody else made it his own.
+                pass
+            except DatabaseError as error:
+                if "2BP01" not in error.what:
+                    raise
         self._writer = None
 
     def _replayed(self) -> int | None:

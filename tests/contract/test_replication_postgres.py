@@ -106,17 +106,28 @@ def test_markers_of_two_drills_are_not_in_each_others_way(build: Build, postgres
     assert postgres_pair.primary.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "0\n"
 
 
-def test_what_a_killed_drill_left_is_removed_after_a_day(build: Build, postgres_pair: PostgresPair) -> None:
+def test_only_what_a_killed_drill_left_is_removed(build: Build, postgres_pair: PostgresPair) -> None:
+    """`marker_schema` may be the application's, whose tables are named as they like."""
     old, new = int(time.time()) - 90_000, int(time.time()) - 60
+    ours = [f"marker_{old}_0123abcd", f"marker_{new}_0123abcd", "marker_icons", f"marker_{old}_icons"]
+    made = "".join(f"CREATE TABLE {n} (n int); COMMENT ON TABLE {n} IS 'made by drtests';" for n in ours)
     postgres_pair.primary.sql(
-        "SET ROLE drtests; CREATE SCHEMA drtests;"
-        f"CREATE TABLE drtests.marker_{old}_0123abcd (n int); CREATE TABLE drtests.marker_{new}_0123abcd (n int)"
+        f"SET ROLE drtests; CREATE SCHEMA drtests; SET search_path = drtests; {made}"
+        f"CREATE TABLE marker_{old}_4567cdef (n int)"
     )
     replication = build()
     replication.begin()
     replication.end()
-    left = postgres_pair.primary.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'drtests'")
-    assert left == f"marker_{new}_0123abcd\n"
+    left = postgres_pair.primary.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'drtests'").split()
+    assert {*ours, f"marker_{old}_4567cdef"} - set(left) == {ours[0]}
+
+
+def test_a_schema_that_was_there_stays_though_it_is_empty(build: Build, postgres_pair: PostgresPair) -> None:
+    postgres_pair.primary.sql("SET ROLE drtests; CREATE SCHEMA drtests")
+    replication = build()
+    replication.begin()
+    replication.end()
+    assert postgres_pair.primary.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "1\n"
 
 
 def test_a_source_that_refuses_writes(build: Build, postgres_pair: PostgresPair) -> None:
@@ -135,24 +146,34 @@ def test_a_source_that_refuses_writes(build: Build, postgres_pair: PostgresPair)
         postgres_pair.primary.sql("ALTER ROLE drtests RESET default_transaction_read_only")
 
 
-def test_a_commit_does_not_wait_for_a_replica_that_is_gone(build: Build, postgres_pair: PostgresPair) -> None:
-    primary, standby = postgres_pair.primary, postgres_pair.standby
+def test_no_write_waits_for_a_replica_that_is_gone(build: Build, postgres_pair: PostgresPair) -> None:
+    """Synchronous replication, and nobody to confirm: whatever waits for it hangs, until its timeout."""
+    primary = postgres_pair.primary
+    old = int(time.time()) - 90_000
+    primary.sql(f"SET ROLE drtests; CREATE SCHEMA drtests; CREATE TABLE drtests.marker_{old}_0123abcd (n int)")
+    primary.sql(f"COMMENT ON TABLE drtests.marker_{old}_0123abcd IS 'made by drtests'")
+    there = "SELECT count(*) FROM pg_tables WHERE tablename ~ '^marker'"
     primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()")
     try:
-        replication = build()
         wait_for(lambda: primary.sql("SHOW synchronous_standby_names") == "nobody\n", "not reloaded")
-        primary.sql("SET synchronous_commit = local; CREATE SCHEMA drtests AUTHORIZATION drtests")
-        replication._table = "drtests.marker_1_0123abcd"
-        primary.sql(
-            "SET synchronous_commit = local; SET ROLE drtests; CREATE TABLE drtests.marker_1_0123abcd (number bigint)"
-        )
-        replication._writer = replication._reach.live("primary", writable=True)
+        with pytest.raises(DatabaseUnreachable):
+            build()._reach.live("primary", writable=True).execute("CREATE SCHEMA waits", 3)
+        replication = build()
+        replication.begin()
+        assert primary.sql(there) == "1\n"
         replication.mark(1)
-        assert primary.sql("SELECT count(*) FROM drtests.marker_1_0123abcd") == "1\n"
+        wait_for(lambda: replication.newest() == 1, "the marker does not arrive")
+        replication.end()
+        assert primary.sql(there) == "0\n"
+        # Without a schema that was there.
+        primary.sql("SET synchronous_commit = local; DROP SCHEMA drtests CASCADE")
+        replication.begin()
+        replication.end()
+        assert primary.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "0\n"
     finally:
         primary.sql("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()")
         wait_for(lambda: primary.sql("SHOW synchronous_standby_names") == "\n", "not reloaded")
-    del standby
+        primary.sql("DROP SCHEMA IF EXISTS waits")
 
 
 def test_a_replica_that_stands_still_answers_nobody(build: Build, postgres_pair: PostgresPair) -> None:
