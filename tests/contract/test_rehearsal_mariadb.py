@@ -136,7 +136,9 @@ def test_what_is_written_while_it_is_built_comes_too(pair: MariaPair, rehearsing
         pair.settle()
 
 
-def test_the_password_is_in_no_argument_and_stays_in_no_file(rehearsing: Rehearsing) -> None:
+def test_the_password_is_in_no_argument_and_stays_in_no_file(
+    rehearsing: Rehearsing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rehearsal = rehearsing.rehearse()
     position = rehearsal.position()
     rehearsal.build(rehearsing.place)
@@ -146,6 +148,10 @@ def test_the_password_is_in_no_argument_and_stays_in_no_file(rehearsing: Rehears
     assert kept.stat().st_mode & 0o007 == 0
     assert Path(rehearsing.place.folder).stat().st_mode & 0o077 == 0
     rehearsal.catch_up(position, 30)
+    with monkeypatch.context() as patched:
+        patched.setattr("drtests.databases.mariadb.rehearsal._check_log", lambda _: 99)
+        with pytest.raises(DatabaseError, match="another server answers"):
+            rehearsal.catch_up(position, 30)
     rehearsal.promote()
     seen = rehearsing.host.seen
     assert not any(PASSWORD in word for word in seen.words())

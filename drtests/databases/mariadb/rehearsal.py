@@ -135,8 +135,11 @@ class MariadbRehearsal(Rehearsing[MariaDb, ScratchMariaDb]):
         status: Mapping[str, Any] = {}
         for _ in self._looks(timeout):
             status = self._status()
-            [[late]] = self._leads().query(f"SELECT MASTER_GTID_WAIT({literal(later)}, 0)")
-            if late == 0 and status.get("Slave_IO_Running") == status.get("Slave_SQL_Running") == "Yes":
+            # Both: a source whose log was emptied meanwhile begins to count anew.
+            [missing] = self._leads().query(
+                f"SELECT MASTER_GTID_WAIT({literal(position)}, 0), MASTER_GTID_WAIT({literal(later)}, 0)"
+            )
+            if not any(missing) and status.get("Slave_IO_Running") == status.get("Slave_SQL_Running") == "Yes":
                 self._check_source(status)
                 place.tell("position", position)
                 place.tell("replayed_to", status.get("Gtid_Slave_Pos") or later)
