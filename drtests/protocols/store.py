@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -266,6 +267,24 @@ class Attackable(Protocol):
         opened as writer or `reader` is another bucket, BudgetExceeded before
         the first request.
         """
+
+
+class Fetcher(Protocol):
+    """Brings several small objects faster than one by one. May be used by several threads at once."""
+
+    def fetch(self, jobs: Sequence[tuple[ObjectFact, Path]]) -> Sequence[str | None]:
+        """Of each that was brought to its path, whole and as the store's own hash says, the SHA-256; its time is set.
+
+        None for what has to be brought by `download`, for whatever reason. Raises nothing: that one tells why.
+        """
+
+
+@runtime_checkable
+class FetchesMany(Protocol):
+    """A store that can do so."""
+
+    def fetching(self) -> AbstractContextManager[Fetcher]:
+        """When it is left, whatever is still under way is ended."""
 
 
 @runtime_checkable

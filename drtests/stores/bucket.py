@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from drtests.stores.client import Client, retrying
 from drtests.stores.download import download
 from drtests.stores.facts import read_facts, read_versioning
 from drtests.stores.failures import FAILURES
+from drtests.stores.fetching import Fetcher
 from drtests.stores.meter import Meter
 
 PAGE = 1000
@@ -38,7 +39,7 @@ _LISTINGS = {"ListBucketResult", "ListVersionsResult"}
 
 
 class S3Store:
-    """Fulfils `Store`, `TellsState`, `TellsTime` and `Attackable`."""
+    """Fulfils `Store`, `TellsState`, `TellsTime`, `FetchesMany` and `Attackable`."""
 
     def __init__(self, context: StoreContext) -> None:
         self._context = context
@@ -165,6 +166,15 @@ class S3Store:
         if fact.deleted:
             raise StoreError(f"{fact.key} was deleted: a delete marker holds nothing", where=f"store {self.id!r}")
         return download(self._client, self._meter, fact, path, unproved)
+
+    @contextmanager
+    def fetching(self) -> Iterator[Fetcher]:
+        """See `FetchesMany`."""
+        fetcher = Fetcher(self._client.for_helpers, self._meter)
+        try:
+            yield fetcher
+        finally:
+            fetcher.close()
 
     def state(self, key: str, version: str | None = None) -> ObjectState:
         """See `TellsState`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
@@ -15,6 +16,8 @@ import boto3
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies, parse_timestamp
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from drtests.errors import StoreError, StoreThrottled, StoreUnreachable
@@ -26,7 +29,7 @@ ATTEMPTS = 5
 PAUSE = 0.2
 """Seconds; the longest pause doubles with every attempt."""
 _CONNECTING = 10.0
-_WORKERS = 16
+CONNECTIONS = 16
 """Connections that are kept: as many as the bucket engine downloads at a time."""
 
 _MAKING = threading.Lock()
@@ -40,12 +43,15 @@ class Client:
 
     def __init__(self, context: StoreContext, meter: Meter, *, signed: bool = True) -> None:
         self._declared = context.declared
+        self._credentials = context.credentials
         self.bucket = context.declared.bucket
         self.endpoint = context.declared.endpoint or "AWS"
         self._client = _client(context, meter, signed=signed)
         self.ahead: float | None = None
         """Seconds that the store's clock was ahead of this machine's at its last answer."""
+        self._base = ""
         self._client.meta.events.register("before-parse.s3", self._hear_time)
+        self._client.meta.events.register("before-send.s3", self._learn_base)
 
     def ask(self, operation: str, about: str = "", *, absent: Collection[str] = (), **parameters: Any) -> Any:
         """The answer to an operation on the bucket; None for an error with one of the codes `absent`.
@@ -68,6 +74,27 @@ class Client:
             if code_of(error) in absent:
                 return None
             raise self.fails(error, f"{operation} {about}".strip()) from None
+
+    def for_helpers(self) -> Mapping[str, Any] | None:
+        """What a helper process has to know to ask as this does, secrets included.
+
+        None where that is not known yet, since nothing was listed; or not possible, since there is a proxy between.
+        """
+        if not self._base or get_environ_proxies(self._base):
+            return None
+        return {
+            "base": self._base,
+            "region": self._declared.region,
+            "timeout": self._declared.timeout.total_seconds(),
+            # As botocore finds it.
+            "trust": get_cert_path(_core().get_config_variable("ca_bundle") or True),
+            **self._credentials,
+        }
+
+    def _learn_base(self, request: Any, event_name: str = "", **_: Any) -> None:
+        # What is asked of the bucket itself tells its address, by whatever rules it was made.
+        if event_name.rpartition(".")[2].startswith("ListObject"):
+            self._base = str(request.url).partition("?")[0].rstrip("/")
 
     def _hear_time(self, response_dict: dict[str, Any], **_: Any) -> None:
         told = response_dict.get("headers", {}).get("date")
@@ -105,7 +132,7 @@ def _client(context: StoreContext, meter: Meter, *, signed: bool) -> Any:
         response_checksum_validation="when_required",
         request_checksum_calculation="when_required",
         ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # which the stubs lack
-        max_pool_connections=_WORKERS,
+        max_pool_connections=CONNECTIONS,
         signature_version=None if signed else UNSIGNED,
         user_agent_extra="drtests",
     )
@@ -130,6 +157,11 @@ def _client(context: StoreContext, meter: Meter, *, signed: bool) -> Any:
 
 @cache
 def _session() -> Any:
+    return boto3.session.Session(botocore_session=_core())
+
+
+@cache
+def _core() -> Any:
     """One for all, since it reads much. Of no profile and no configuration file: whatever lies about on the machine,
     a drill does what is declared.
     """
@@ -140,7 +172,17 @@ def _session() -> Any:
     ):  # fmt: skip
         # Not that of the session: None would be none there, and the surroundings be asked.
         core.get_component("config_store").set_config_variable(name, value)
-    return boto3.session.Session(botocore_session=core)
+    # A listing of many objects is for the most part their times.
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+    return core
+
+
+def _moment(told: Any) -> datetime:
+    """As botocore has it, which tries every form that there is; the usual one first."""
+    if isinstance(told, str) and told.endswith("Z"):
+        with suppress(ValueError):
+            return datetime.fromisoformat(told)
+    return parse_timestamp(told)
 
 
 def _stay(context: dict[str, Any], **_: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from drtests.core.stores import over_budget
 from drtests.errors import BudgetExceeded
@@ -74,6 +74,17 @@ class Meter:
             with _TURN:
                 self.usage.reserved -= reserved.left
 
+    def batch(self, what: str, reads: int, size: int) -> Batch:
+        """Counts so many requests beforehand, and sets their bytes aside, until it is told what they took.
+
+        Raises BudgetExceeded when not all of it is affordable; then nothing is counted.
+        """
+        with _TURN:
+            self._affordable(what, reads=reads, bytes_out=size)
+            self.usage.reads += reads
+            self.usage.reserved += size
+        return Batch(self.usage, reads, size)
+
     def _affordable(self, what: str, *, reads: int = 0, writes: int = 0, bytes_out: int = 0) -> None:
         why = over_budget(self._declared.prices, self.usage, reads, writes, bytes_out)
         if why and not getattr(self._anyway, "on", False):
@@ -82,6 +93,30 @@ class Meter:
                 where=f"store {self._declared.id!r}",
                 mend="declare a larger `budget` under the store's `prices`, or drill less of it",
             )
+
+
+class Batch:
+    """What several requests may take: all of it, until `took` says how much it was."""
+
+    def __init__(self, usage: Usage, reads: int, size: int) -> None:
+        self._usage = usage
+        self._reads = reads
+        self._size = size
+
+    def took(self, reads: int, size: int) -> None:
+        """So many requests were sent, and so many bytes came."""
+        with _TURN:
+            self._usage.reads -= self._reads - reads
+            self._usage.reserved -= self._size
+            self._usage.bytes_out += size
+            self._reads, self._size = reads, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._size:
+            self.took(self._reads, self._size)
 
 
 class Download:

@@ -10,11 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from drtests.engines.bucket.state import file_of, moments, of_part, state_at, wanted
+from drtests.engines.bucket.state import batches, file_of, moments, of_part, state_at, wanted
 from drtests.errors import (
     DiskFull,
     DrtestsError,
@@ -36,11 +37,12 @@ from drtests.protocols.engine import (
     RestoreResult,
     Statistics,
 )
-from drtests.protocols.store import ObjectFact, Store
+from drtests.protocols.store import Fetcher, FetchesMany, ObjectFact, Store
 
 _WORKERS = 16
-_WAITING = 4 * _WORKERS
-"""Downloads that may wait for a worker: bounds the memory, whatever the bucket holds."""
+_WAITING = 2 * _WORKERS
+"""What may wait for a worker: bounds the memory, whatever the bucket holds."""
+_Item = TypeVar("_Item")
 _PROBLEMS = 20
 
 
@@ -131,17 +133,24 @@ class BucketEngine:
         facts = (fact for fact in self._state(point.time) if wanted(fact.key, prefix, paths))
         done = _Done(progress)
 
-        def bring(fact: ObjectFact) -> None:
-            target = local / file_of(fact.key, prefix)
-            if fact.key.endswith("/"):
-                target.mkdir(parents=True, exist_ok=True)
-                return
-            digest = self._brought(fact, target)
-            if verify and _digest(target) != digest:
-                raise ObjectDamaged(f"{fact.key} reads differently than it was written", where=str(target))
-            done.add(fact.size)
+        def bring(batch: Sequence[ObjectFact], fetcher: Fetcher | None) -> None:
+            jobs = [(fact, local / file_of(fact.key, prefix)) for fact in batch]
+            fetched = fetcher.fetch(jobs) if fetcher is not None else [None] * len(jobs)
+            for (fact, target), known in zip(jobs, fetched, strict=True):
+                digest = known or self._brought(fact, target)
+                if verify and _digest(target) != digest:
+                    raise ObjectDamaged(f"{fact.key} reads differently than it was written", where=str(target))
+                done.add(fact.size)
 
-        self._each(facts, bring, began + timeout, timeout)
+        def folders_made() -> Iterator[ObjectFact]:
+            for fact in facts:
+                if fact.key.endswith("/"):
+                    (local / file_of(fact.key, prefix)).mkdir(parents=True, exist_ok=True)
+                else:
+                    yield fact
+
+        with _fetching(self._store) as fetcher:
+            self._each(batches(folders_made()), lambda batch: bring(batch, fetcher), began + timeout, timeout)
         return RestoreResult(time.monotonic() - began, done.bytes, done.files)
 
     def _brought(self, fact: ObjectFact, target: Path) -> str:
@@ -201,16 +210,14 @@ class BucketEngine:
             size, files = size + fact.size, files + (not fact.key.endswith("/"))
         return Statistics(size, files)
 
-    def _each(
-        self, facts: Iterable[ObjectFact], work: Callable[[ObjectFact], None], deadline: float, timeout: float
-    ) -> None:
+    def _each(self, items: Iterable[_Item], work: Callable[[_Item], None], deadline: float, timeout: float) -> None:
         """Does the work for all, several at a time. The first that fails ends it; nothing is left running."""
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(_WORKERS) as pool:
             try:
-                for fact in facts:
+                for item in items:
                     self._in_time(deadline, timeout)
-                    waiting.append(pool.submit(work, fact))
+                    waiting.append(pool.submit(work, item))
                     if len(waiting) >= _WAITING:
                         waiting.popleft().result()
                 while waiting:
@@ -232,6 +239,10 @@ class BucketEngine:
             where=self._where,
             mend="see whether the store answers; if it is only slow, declare a longer timeout",
         )
+
+
+def _fetching(store: Store) -> AbstractContextManager[Fetcher | None]:
+    return store.fetching() if isinstance(store, FetchesMany) else nullcontext()
 
 
 class _Done:

@@ -11,6 +11,8 @@ from drtests.protocols.store import ObjectFact
 
 _LONGEST = 255
 """Bytes of a file's name on Linux."""
+_BATCH = 64
+_BATCH_BYTES = 1 << 20
 
 
 def state_at(versions: Iterable[ObjectFact], moment: datetime) -> Iterator[ObjectFact]:
@@ -22,6 +24,20 @@ def state_at(versions: Iterable[ObjectFact], moment: datetime) -> Iterator[Objec
         there = next((fact for fact in of_key if fact.modified <= moment), None)
         if there is not None and not there.deleted:
             yield there
+
+
+def batches(facts: Iterable[ObjectFact]) -> Iterator[Sequence[ObjectFact]]:
+    """In their order, so many together as are worth a message: few of large objects, more of small ones."""
+    batch: list[ObjectFact] = []
+    size = 0
+    for fact in facts:
+        batch.append(fact)
+        size += fact.size
+        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def moments(versions: Iterable[ObjectFact]) -> Sequence[datetime]:
