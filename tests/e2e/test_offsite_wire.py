@@ -101,6 +101,21 @@ def test_that_restore_is_met_while_nothing_is_wrong(uploads: Estate) -> None:
     assert record_of(uploads)["verdict"] == "MET"
 
 
+def test_a_plain_bucket_called_offsite_is_no_such_thing(uploads: Estate) -> None:
+    """As the how-to says: whoever may read it reads the data, and drtests itself cannot be cut off."""
+    uploads.estate["repositories"][0]["offsite"] = True
+    uploads.estate["kit"] = {"copies": [{"path": "away"}]}
+    uploads.write()
+    done = uploads.drtests("run", "app::offsite[nas]")
+    assert done.returncode == 1, done.stdout + done.stderr
+    parts = {check["kind"]: check for check in record_of(uploads)["checks"]}
+    assert parts["offsite.encryption"]["verdict"] == "MISSED"
+    assert parts["offsite.restore"]["verdict"] == "INCONCLUSIVE"
+    # Its attack and its facts count for the bucket that it is.
+    assert "declares no credentials of the backup writer" in parts["offsite.immutability"]["reason"]
+    assert parts["offsite.bucket"]["verdict"] == "MISSED"
+
+
 _SLOW = error("SlowDown", 503, "Please reduce your request rate.")
 _SKEWED = error("RequestTimeTooSkewed", 403, "too large", Date=formatdate(4102444800, usegmt=True))
 _EXPIRED = error("ExpiredToken", 400, "The provided token has expired.")
