@@ -18,10 +18,12 @@ import pytest
 from drtests.errors import HostError
 from drtests.hosts.isolation.host import IsolatedHost, Isolation, Wall, isolate
 from drtests.hosts.local import LocalHost
+from drtests.hosts.ssh import SshHost
 from drtests.model.estate import Host as Declaration
 from drtests.protocols.host import CommandResult, Host, Service
 from drtests.testing.host_contract import HostContract
 from tests.support.needs import needs
+from tests.support.sshd import Sshd
 
 
 @pytest.fixture
@@ -45,10 +47,12 @@ def workplace(tmp_path: Path) -> str:
     return str(tmp_path / "work")
 
 
-def isolated(plain: LocalHost, keeper: LocalHost, folder: Path, wall: Wall) -> tuple[IsolatedHost, Isolation]:
+def isolated(
+    plain: Host, keeper: Host, folder: Path, wall: Wall, python: str = sys.executable
+) -> tuple[IsolatedHost, Isolation]:
     """Where namespaces are not to be had: skipped, but on the build server it fails."""
     try:
-        made = isolate(keeper, str(folder), sys.executable, wall)
+        made = isolate(keeper, str(folder), python, wall)
     except HostError as error:
         if os.environ.get("CI"):
             raise
@@ -239,6 +243,23 @@ def test_whoever_is_not_root_isolates_too(request: pytest.FixtureRequest) -> Non
     finally:
         user.sweep()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_over_ssh_it_is_the_same(sshd: Sshd, tmp_path: Path) -> None:
+    """The far machine keeps the namespaces; what is asked from here goes over the connection, and is asked inside."""
+    plain, keeper = (SshHost(sshd.context(f"{name}-{os.getpid()}")) for name in ("isolated", "keeper"))
+    with Answering() as vault, Answering() as production:
+        wall = Wall([("127.0.0.1", vault.port)], [("database live", "127.0.0.1", production.port)])
+        made, isolation = isolated(plain, keeper, tmp_path / "isolation", wall, python="/usr/bin/python3")
+        assert (ask(made, "127.0.0.1", vault.port), ask(plain, "127.0.0.1", production.port)) == ("hello", "hello")
+        assert ask(made, "127.0.0.1", production.port) == "ConnectionRefusedError"
+        with made.forward("127.0.0.1", vault.port) as here, socket.create_connection(here, 20) as connection:
+            assert connection.recv(100) == b"hello"
+        with made.forward("127.0.0.1", production.port) as here, pytest.raises(ConnectionRefusedError):
+            socket.create_connection(here, 20)
+        assert (isolation.probe(made)["reached"], isolation.probe(made)["interfaces"]) == ([], ["lo"])
+        isolation.service.stop(5.0)
+    assert keeper.sweep() == plain.sweep() == []
 
 
 def test_where_namespaces_are_not_permitted_it_says_so_and_leaves_nothing(keeper: LocalHost, tmp_path: Path) -> None:
