@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,7 +83,7 @@ def replicate(plan: DrillPlan, context: RunContext, log: DrillLog, body: Body | 
     try:
         with log.phase("verify"):
             ours = (*_OURS, HostError) if any(ids_in(spec, kind) for kind in _CLIENTS) else _OURS
-            _Sampling(replication, declared, adapter.steady, adapter.marks, log, ours).run(window)
+            Sampling(replication, declared, adapter.steady, adapter.marks, log, ours).run(window)
             _compare(replication, log)
     finally:
         with log.phase("clean up"):
@@ -142,7 +142,7 @@ def _make_sure(replication: Replication, log: DrillLog) -> None:
         log.write(e.REPLICA_SKEWED, seconds=skew.seconds, uncertainty=skew.uncertainty)
 
 
-class _Sampling:
+class Sampling:
     """Looks at the replica at every interval; beside it, a thread writes markers at the source."""
 
     def __init__(
@@ -171,15 +171,18 @@ class _Sampling:
         self._source_error: DrtestsError | None = None
         """Why no more markers are written."""
 
-    def run(self, window: float) -> None:
-        """Samples for `window` seconds from when it is first seen how far behind it is at most; at least once."""
+    def run(self, window: float, over: Callable[[], bool] = lambda: False) -> None:
+        """Samples for `window` seconds from when it is first seen how far behind it is at most; at least once.
+
+        It ends earlier when `over` says so.
+        """
         markers = self._markers and self._begin()
         if not markers and not self._steady:
             self._log.write(e.REPLICA_NOTED, note="no markers were written: lag is what both servers say")
         self._log.quiet = True
         try:
             with self._writing() if markers else _nothing():
-                self._look_on(window, markers)
+                self._look_on(window, markers, over)
         finally:
             self._log.quiet = False
         if markers and self._ledger.committed is not None:
@@ -219,7 +222,7 @@ class _Sampling:
             self._ledger.commit(number, self._clock.monotonic())
             self._enough.wait(max(0.0, self._interval - (self._clock.monotonic() - began)))
 
-    def _look_on(self, window: float, markers: bool) -> None:
+    def _look_on(self, window: float, markers: bool, over: Callable[[], bool] = lambda: False) -> None:
         began = since = self._clock.monotonic()
         looks = bounded = 0
         """How many there were, and how many since lag was bounded from above for the first time."""
@@ -232,7 +235,7 @@ class _Sampling:
                 since = asked
             bounded += bool(bounded or known)
             now = self._clock.monotonic()
-            if self._source_error is not None and _stops(self._source_error):
+            if over() or (self._source_error is not None and _stops(self._source_error)):
                 return
             if now - since >= window and (self._steady or (looks > 1 and bounded != 1)):
                 return

@@ -95,6 +95,8 @@ class FilesReplication:
                     mend="another drill uses it, or one that was killed left it: remove it, or give another `marker`",
                 )
         self._writing = True
+        # From now on another drill sees that it is taken.
+        self.mark(0)
 
     def mark(self, number: int) -> None:
         if not self._writing:
@@ -103,8 +105,8 @@ class FilesReplication:
 
     def newest(self) -> int | None:
         run, number = self._there()
-        # What another drill wrote may stay for ever where the job deletes nothing.
-        return number if run == self._run else None
+        # What another drill wrote may stay for ever where the job deletes nothing; and 0 is no marker yet.
+        return (number or None) if run == self._run else None
 
     def _there(self) -> tuple[str, int | None]:
         """What marker the replica shows: of which drill, and its number."""

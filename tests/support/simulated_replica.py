@@ -14,7 +14,7 @@ from drtests.core.plan import REPLICATION, DrillPlan, Limit
 from drtests.core.replication import judge_replication, replication_record
 from drtests.core.trace import Trace
 from drtests.drill.log import DrillLog
-from drtests.drill.replicating import _OURS, _Sampling
+from drtests.drill.replicating import _OURS, Sampling
 from drtests.errors import DrtestsError
 from drtests.model.replication import ReplicationRecord
 from drtests.model.system import Replica
@@ -39,7 +39,7 @@ class Simulated:
     answering: float
     writing: float
     t: float = 0.0
-    sampling: _Sampling | None = None
+    sampling: Sampling | None = None
     looks: list[tuple[float, float]] = field(default_factory=list)
     told: list[Mapping[str, Any]] = field(default_factory=list)
     silent: list[Mapping[str, Any]] = field(default_factory=list)
@@ -136,7 +136,7 @@ def drilled(
     declared = Replica(
         id="r", kind="x", markers=markers, window=timedelta(seconds=WINDOW), interval=timedelta(seconds=INTERVAL)
     )
-    sampling = _Sampling(cast(Replication, simulated), declared, False, True, cast(DrillLog, simulated), ours)
+    sampling = Sampling(cast(Replication, simulated), declared, False, True, cast(DrillLog, simulated), ours)
     simulated.sampling = sampling
     sampling._look_on(WINDOW, markers)
     return judged(simulated.told, rpo, simulated.silent)
