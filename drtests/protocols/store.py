@@ -181,6 +181,9 @@ class Store(Protocol):
         when that cannot be told: the store keeps no hash that could be made of what came.
         """
 
+    def abandon(self) -> None:
+        """Ends whatever other threads are waiting for: that raises StoreError, and so does all that follows."""
+
     def set_aside(self, deletions: int) -> None:
         """Keeps so many more deletions affordable, whatever else is asked. Raises BudgetExceeded when they are not."""
 

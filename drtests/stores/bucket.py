@@ -45,6 +45,7 @@ class S3Store:
         self._context = context
         self._meter = Meter(context.declared, context.usage)
         self._client = Client(context, self._meter)
+        self._fetchers: list[Fetcher] = []
 
     @property
     def declared(self) -> Declared:
@@ -171,10 +172,12 @@ class S3Store:
     def fetching(self) -> Iterator[Fetcher]:
         """See `FetchesMany`."""
         fetcher = Fetcher(self._client.for_helpers, self._meter)
+        self._fetchers.append(fetcher)
         try:
             yield fetcher
         finally:
             fetcher.close()
+            self._fetchers.remove(fetcher)
 
     def state(self, key: str, version: str | None = None) -> ObjectState:
         """See `TellsState`."""
@@ -191,6 +194,12 @@ class S3Store:
     def ahead(self) -> float | None:
         """See `TellsTime`."""
         return self._client.ahead
+
+    def abandon(self) -> None:
+        """See `Store`."""
+        self._client.abandon()
+        for fetcher in list(self._fetchers):
+            fetcher.close()
 
     def set_aside(self, deletions: int) -> None:
         """See `Store`."""

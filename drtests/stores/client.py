@@ -24,6 +24,7 @@ from drtests.errors import StoreError, StoreThrottled, StoreUnreachable
 from drtests.protocols.store import StoreContext
 from drtests.stores.failures import FAILURES, code_of, failure
 from drtests.stores.meter import Meter
+from drtests.stores.sockets import Sockets
 
 ATTEMPTS = 5
 PAUSE = 0.2
@@ -47,6 +48,7 @@ class Client:
         self.bucket = context.declared.bucket
         self.endpoint = context.declared.endpoint or "AWS"
         self._client = _client(context, meter, signed=signed)
+        self._sockets = Sockets(self._client)
         self.ahead: float | None = None
         """Seconds that the store's clock was ahead of this machine's at its last answer."""
         self._base = ""
@@ -68,6 +70,8 @@ class Client:
 
     def once(self, operation: str, about: str, *, absent: Collection[str] = (), **parameters: Any) -> Any:
         """As `ask`, without asking again."""
+        if self._sockets.ended:
+            raise StoreError("it was given up", where=f"bucket {self.bucket} at {self.endpoint}", mend="ask anew")
         try:
             return getattr(self._client, operation)(Bucket=self.bucket, **parameters)
         except FAILURES as error:
@@ -95,6 +99,10 @@ class Client:
         # What is asked of the bucket itself tells its address, by whatever rules it was made.
         if event_name.rpartition(".")[2].startswith("ListObject"):
             self._base = str(request.url).partition("?")[0].rstrip("/")
+
+    def abandon(self) -> None:
+        """Ends whatever is under way; nothing can be asked any more."""
+        self._sockets.end()
 
     def _hear_time(self, response_dict: dict[str, Any], **_: Any) -> None:
         told = response_dict.get("headers", {}).get("date")

@@ -118,6 +118,7 @@ class MemoryStore:
     def __init__(self, context: StoreContext) -> None:
         self._context = context
         self._turn = threading.Lock()
+        self.abandoned = False
 
     @property
     def declared(self) -> Declared:
@@ -213,6 +214,10 @@ class MemoryStore:
         if "hides_states" in self._there().faults:
             raise self._denied("state")
         return ObjectState(one.version, one.lock_mode, one.until, one.held)
+
+    def abandon(self) -> None:
+        """See `Store`."""
+        self.abandoned = True
 
     def set_aside(self, deletions: int) -> None:
         """See `Store`."""
@@ -314,6 +319,8 @@ class MemoryStore:
         return one
 
     def _there(self) -> MemoryBucket:
+        if self.abandoned:
+            raise StoreError("it was given up", where=self.bucket, mend="ask anew")
         if self.bucket not in self.buckets:
             raise ObjectMissing(f"there is no bucket {self.bucket}", where=self.id, mend="look at its name")
         return self.buckets[self.bucket]

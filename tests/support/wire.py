@@ -37,6 +37,8 @@ class Fault:
     cut: int | None = None
     changed: Callable[[bytes], bytes] | None = None
     """What the body becomes on its way."""
+    pause: float = 0.0
+    """Seconds between two bytes of it."""
     dropped: tuple[str, ...] = ()
     """Headers of the answer that get lost."""
 
@@ -58,6 +60,8 @@ class Wire:
     server: S3Server
     requests: list[Request] = field(default_factory=list)
     rule: Rule = lambda _request, _before: None
+    trickling: int = 0
+    """Answers that are on their way, byte by byte."""
 
     def sent(self, *methods: str) -> list[Request]:
         return [one for one in self.requests if one.method in methods]
@@ -79,11 +83,11 @@ class _Handler(BaseHTTPRequestHandler):
             wire.requests.append(request)
         fault = wire.rule(request, before) or Fault()
         if fault.status:
-            self._answer(fault.status, dict(fault.headers), fault.body.encode(), fault.cut)
+            self._answer(fault.status, dict(fault.headers), fault.body.encode(), fault)
             return
         status, told, data = self._asked(body)
         told = {k: v for k, v in told.items() if k.lower() not in fault.dropped} | dict(fault.headers)
-        self._answer(status, told, fault.changed(data) if fault.changed else data, fault.cut)
+        self._answer(status, told, fault.changed(data) if fault.changed else data, fault)
 
     def _asked(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         upstream = self.server.upstream
@@ -97,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             link.close()
 
-    def _answer(self, status: int, headers: Mapping[str, str], data: bytes, cut: int | None) -> None:
+    def _answer(self, status: int, headers: Mapping[str, str], data: bytes, fault: Fault) -> None:
         head = self.command == "HEAD"
         self.send_response_only(status)
         for name, value in headers.items():
@@ -106,9 +110,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not head:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if not head:
-            self.wfile.write(data if cut is None else data[:cut])
-        self.close_connection = cut is not None
+        if head:
+            return
+        data = data[: fault.cut]
+        step = 1 if fault.pause else max(1, len(data))
+        with self.server.trickling(fault.pause):
+            for at in range(0, len(data), step):
+                self.wfile.write(data[at : at + step])
+                if fault.pause:
+                    self.server.over.wait(fault.pause)
+        self.close_connection = fault.cut is not None
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _any
 
@@ -123,7 +134,19 @@ class _Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urllib.parse.urlsplit(server.endpoint)
         self.turn = threading.Lock()
+        self.over = threading.Event()
         self.wire = Wire(server.at(f"http://127.0.0.1:{self.server_port}"))
+
+    @contextmanager
+    def trickling(self, pause: float) -> Iterator[None]:
+        """Counts the answers that are being told so, until they end or nobody listens."""
+        with self.turn:
+            self.wire.trickling += bool(pause)
+        try:
+            yield
+        finally:
+            with self.turn:
+                self.wire.trickling -= bool(pause)
 
     def handle_error(self, *_: Any) -> None:
         """A client that went away is nobody's fault."""
@@ -138,5 +161,6 @@ def wire(server: S3Server) -> Iterator[Wire]:
         try:
             yield proxy.wire
         finally:
+            proxy.over.set()
             proxy.shutdown()
             thread.join(10)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -24,6 +24,7 @@ from drtests.errors import (
     HostError,
     ObjectDamaged,
     RecoveryPointMissing,
+    StoreError,
     StoreUnversioned,
 )
 from drtests.model.system import Snapshots
@@ -97,6 +98,13 @@ class BucketEngine:
         name = hashlib.sha256(f"{self._store.bucket}/{self._store.prefix}@{utc_text(moment)}".encode()).hexdigest()
         return RecoveryPoint(name, moment.astimezone(UTC), self._store.bucket, tuple(paths))
 
+    def _known(self, point: RecoveryPoint) -> None:
+        """Raises RecoveryPointMissing when it is none of this bucket's."""
+        if point.id != self._point(point.time, point.paths).id:
+            raise RecoveryPointMissing(
+                f"recovery point {point.id[:8]} is none of this bucket", where=self._where, mend="list them anew"
+            )
+
     def _state(self, moment: datetime) -> Iterator[ObjectFact]:
         prefix = self._store.prefix
         try:
@@ -128,16 +136,17 @@ class BucketEngine:
                 "drtests",
                 mend="give the system a staging on a local host",
             )
+        self._known(point)
         began = time.monotonic()
         prefix, paths = self._store.prefix, include or [path for path in point.paths if path != "/"]
         facts = (fact for fact in self._state(point.time) if wanted(fact.key, prefix, paths))
-        done = _Done(progress)
+        done, doubts = _Done(progress), _Doubts()
 
         def bring(batch: Sequence[ObjectFact], fetcher: Fetcher | None) -> None:
             jobs = [(fact, local / file_of(fact.key, prefix)) for fact in batch]
             fetched = fetcher.fetch(jobs) if fetcher is not None else [None] * len(jobs)
             for (fact, target), known in zip(jobs, fetched, strict=True):
-                digest = known or self._brought(fact, target)
+                digest = known or self._brought(fact, target, doubts.add)
                 if verify and _digest(target) != digest:
                     raise ObjectDamaged(f"{fact.key} reads differently than it was written", where=str(target))
                 done.add(fact.size)
@@ -151,12 +160,12 @@ class BucketEngine:
 
         with _fetching(self._store) as fetcher:
             self._each(batches(folders_made()), lambda batch: bring(batch, fetcher), began + timeout, timeout)
-        return RestoreResult(time.monotonic() - began, done.bytes, done.files)
+        return RestoreResult(time.monotonic() - began, done.bytes, done.files, doubts.count, doubts.why)
 
-    def _brought(self, fact: ObjectFact, target: Path) -> str:
+    def _brought(self, fact: ObjectFact, target: Path, unproved: Callable[[str], None]) -> str:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            digest = self._store.download(fact, target)
+            digest = self._store.download(fact, target, unproved)
             os.utime(target, (fact.modified.timestamp(), fact.modified.timestamp()))
         except OSError as error:
             if error.errno in (28, 122):
@@ -174,7 +183,7 @@ class BucketEngine:
         began = time.monotonic()
         problems: list[str] = []
         read = total = 0
-        turn = threading.Lock()
+        turn, doubts = threading.Lock(), _Doubts()
 
         def facts() -> Iterator[ObjectFact]:
             nonlocal total
@@ -190,7 +199,7 @@ class BucketEngine:
                 handle, name = tempfile.mkstemp(dir=folder)
                 os.close(handle)
                 try:
-                    self._store.download(fact, Path(name))
+                    self._store.download(fact, Path(name), doubts.add)
                 except ObjectDamaged as error:
                     with turn:
                         problems.append(error.what)
@@ -200,20 +209,23 @@ class BucketEngine:
                     read += 1
 
             self._each(facts(), look, began + timeout, timeout)
-        return IntegrityResult(part, parts, time.monotonic() - began, tuple(sorted(problems)[:_PROBLEMS]), read, total)
+        seconds, found = time.monotonic() - began, tuple(sorted(problems)[:_PROBLEMS])
+        return IntegrityResult(part, parts, seconds, found, read, total, doubts.count, doubts.why)
 
     def statistics(self, point: RecoveryPoint, timeout: float) -> Statistics:
+        self._known(point)
         deadline = time.monotonic() + timeout
         size = files = 0
-        for fact in self._state(point.time):
-            self._in_time(deadline, timeout)
-            size, files = size + fact.size, files + (not fact.key.endswith("/"))
+        with self._bounded(deadline, timeout):
+            for fact in self._state(point.time):
+                self._in_time(deadline, timeout)
+                size, files = size + fact.size, files + (not fact.key.endswith("/"))
         return Statistics(size, files)
 
     def _each(self, items: Iterable[_Item], work: Callable[[_Item], None], deadline: float, timeout: float) -> None:
         """Does the work for all, several at a time. The first that fails ends it; nothing is left running."""
         waiting: deque[Future[None]] = deque()
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with self._bounded(deadline, timeout), ThreadPoolExecutor(_WORKERS) as pool:
             try:
                 for item in items:
                     self._in_time(deadline, timeout)
@@ -229,6 +241,27 @@ class BucketEngine:
                 for future in waiting:
                     future.cancel()
 
+    @contextmanager
+    def _bounded(self, deadline: float, timeout: float) -> Iterator[None]:
+        """At the deadline whatever waits for the store is ended: a server that trickles would never be late."""
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._store.abandon()
+
+        timer = threading.Timer(max(0.0, deadline - time.monotonic()), stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except StoreError:
+            if late.is_set():
+                raise self._late(timeout) from None
+            raise
+        finally:
+            timer.cancel()
+
     def _in_time(self, deadline: float, timeout: float) -> None:
         if time.monotonic() > deadline:
             raise self._late(timeout)
@@ -243,6 +276,20 @@ class BucketEngine:
 
 def _fetching(store: Store) -> AbstractContextManager[Fetcher | None]:
     return store.fetching() if isinstance(store, FetchesMany) else nullcontext()
+
+
+class _Doubts:
+    """Counts what could be held against no hash."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self.count = 0
+        self.why = ""
+
+    def add(self, why: str) -> None:
+        with self._turn:
+            self.count += 1
+            self.why = self.why or why
 
 
 class _Done:
