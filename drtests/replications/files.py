@@ -15,6 +15,7 @@ from drtests.model.units import Duration
 from drtests.protocols.host import FileFact, Host
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
+from drtests.replications.clocks import skew_of
 from drtests.replications.marking import is_stale, new_run
 
 _SHOWN = 5
@@ -82,8 +83,7 @@ class FilesReplication:
     def skew(self) -> Skew | None:
         if self._source.id == self._replica.id:
             return None
-        first, there, second = _clock(self._source), _clock(self._replica), _clock(self._source)
-        return Skew(round(there - (first + second) / 2, 6), round(abs(second - first) / 2, 6))
+        return skew_of(lambda: _clock(self._source), lambda: _clock(self._replica))
 
     def begin(self) -> None:
         if self._source.exists(self._marker):

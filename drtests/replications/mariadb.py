@@ -14,6 +14,7 @@ from drtests.model.units import Duration
 from drtests.protocols.database import Live, Rows
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
+from drtests.replications.clocks import skew_of
 from drtests.replications.comparing import Patience, compare
 from drtests.replications.lag import Positions
 from drtests.replications.mariadb_status import Position, ahead, escaped, filters, position, told
@@ -21,7 +22,6 @@ from drtests.replications.marking import OURS, is_stale, new_run
 
 _TABLE = "marker_"
 """How the tables of markers begin."""
-_SKEW_LOOKS = 3
 
 
 class Table(Declaration):
@@ -148,11 +148,7 @@ class MariadbReplication:
         return f"the replica has transactions that the source never had: {more}" if more else None
 
     def skew(self) -> Skew | None:
-        looks = []
-        for _ in range(_SKEW_LOOKS):
-            first, there, second = _clock(self._source), _clock(self._replica), _clock(self._source)
-            looks.append(Skew(round(there - (first + second) / 2, 6), round(abs(second - first) / 2, 6)))
-        return min(looks, key=lambda look: look.uncertainty)
+        return skew_of(lambda: _clock(self._source), lambda: _clock(self._replica))
 
     def begin(self) -> None:
         writer = self._reach.live(self._spec.source, writable=True)

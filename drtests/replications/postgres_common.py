@@ -13,6 +13,7 @@ from drtests.model.base import Declaration, LiveId
 from drtests.model.units import Duration
 from drtests.protocols.database import Live
 from drtests.protocols.replication import Compared, Skew
+from drtests.replications.clocks import skew_of
 from drtests.replications.comparing import Patience, compare
 
 NAME = r"^[a-z_][a-z0-9_]*$"
@@ -20,7 +21,6 @@ TABLE = r"^[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)?$"
 NO_TABLE = "42P01"
 LOCAL = "SET LOCAL synchronous_commit = local"
 """Before all that writes: a commit that waited for the replica would hide its lag, and hang when it is gone."""
-_SKEW_LOOKS = 3
 
 _SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "bytea_output": "hex"}
 # Servers may be set to write the same value in other words. The hash depends on it, so that it is done first.
@@ -68,11 +68,7 @@ class PostgresReplica:
         self._replica = replica
 
     def skew(self) -> Skew | None:
-        looks = []
-        for _ in range(_SKEW_LOOKS):
-            first, there, second = _clock(self._source), _clock(self._replica), _clock(self._source)
-            looks.append(Skew(round(there - (first + second) / 2, 6), round(abs(second - first) / 2, 6)))
-        return min(looks, key=lambda look: look.uncertainty)
+        return skew_of(lambda: _clock(self._source), lambda: _clock(self._replica))
 
     def place(self) -> int:
         """Bytes of log that the source has written."""

@@ -16,6 +16,7 @@ from drtests.model.units import Duration
 from drtests.protocols.database import Live
 from drtests.protocols.reach import Reach
 from drtests.protocols.replication import Behind, Compared, Identity, Skew
+from drtests.replications.clocks import skew_of
 from drtests.replications.comparing import Patience, compare
 from drtests.replications.lag import Positions
 
@@ -23,7 +24,6 @@ _PREFIX = "drtests:marker:"
 _TTL = 3600
 """Seconds after which Redis itself forgets a marker, whatever happens to the drill."""
 _PAGE = 1000
-_SKEW_LOOKS = 3
 
 _SCRIPT = """
 local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
@@ -128,11 +128,7 @@ class RedisReplication:
         return Identity(facts, tuple(problems))
 
     def skew(self) -> Skew | None:
-        looks = []
-        for _ in range(_SKEW_LOOKS):
-            first, there, second = _clock(self._source), _clock(self._replica), _clock(self._source)
-            looks.append(Skew(round(there - (first + second) / 2, 6), round(abs(second - first) / 2, 6)))
-        return min(looks, key=lambda look: look.uncertainty)
+        return skew_of(lambda: _clock(self._source), lambda: _clock(self._replica))
 
     def begin(self) -> None:
         writer = self._reach.live(self._spec.source, writable=True)
