@@ -16,7 +16,7 @@ from tests.support.estate import Estate, ago, make_estate
 from tests.support.postgres import PASSWORD, PostgresPair
 from tests.support.servers import wait_for
 
-WINDOW, INTERVAL = 3, 0.5
+WINDOW = 3
 
 
 class Drills:
@@ -84,60 +84,36 @@ def test_an_idle_primary_has_no_lag(drills: Drills) -> None:
     assert len(drill["commands"]) < 30
 
 
-@pytest.mark.parametrize("markers", [True, False])
-def test_a_pause_is_measured_for_what_it_is(drills: Drills, markers: bool) -> None:
-    """Replay stands still from before the drill until after it: lag is as long as the drill looked."""
-    pair = drills.pair
-    load = threading.Event()
-
-    def work() -> None:
-        while not load.wait(0.1):
-            pair.primary.sql("INSERT INTO lessons VALUES (1)")
-
-    pair.primary.sql("CREATE TABLE lessons (n int)")
-    pair.settle()
-    worker = threading.Thread(target=work)
-    worker.start()
-    pair.standby.sql("SELECT pg_wal_replay_pause()")
-    try:
-        drill = drills.run(markers=markers, rpo="1s")
-    finally:
-        load.set()
-        worker.join()
+def test_a_replica_that_stands_still_is_a_miss(drills: Drills) -> None:
+    """From before the drill until after it. How well a pause is measured is tried by the contract of replications."""
+    drills.pair.standby.sql("SELECT pg_wal_replay_pause()")
+    drill = drills.run(rpo="1s")
     assert drill["verdict"] == "MISSED"
     seen = drill["replication"]
     assert "replay is paused at the replica" in seen["problems"]
-    if markers:
-        sampled = max(sample["at"] for sample in seen["samples"])
-        # Markers began with the looks: what is missing is as old as the looks are, give or take one interval.
-        assert seen["lag"]["max"] == pytest.approx(sampled, abs=1 + 0.1 * sampled)
-    else:
-        # Nobody knows what was lost before the first look: that is no lag of zero.
-        assert seen["lag"] is None or seen["lag"]["max"] > 1
+    assert any("lagged behind by up to" in reason for reason in drill["reasons"])
+    # How much was lost before the first look nobody knows.
+    assert seen["within_seconds"] is seen["waited_seconds"] is seen["seen"] is None
 
 
-def test_lag_ends_when_replay_goes_on(drills: Drills) -> None:
+def test_a_replica_that_was_behind_says_so(drills: Drills) -> None:
+    """It catches up while it is looked at: what is known from then on says nothing of before."""
     pair = drills.pair
     pair.standby.sql("SELECT pg_wal_replay_pause()")
-    began = time.monotonic()
-    paused = 0.0
 
     def resume() -> None:
-        nonlocal paused
         wait_for(lambda: pair.primary.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "1\n", "?")
-        time.sleep(2)
+        time.sleep(2.5)
         pair.standby.sql("SELECT pg_wal_replay_resume()")
-        paused = time.monotonic() - began
 
     worker = threading.Thread(target=resume)
     worker.start()
-    drill = drills.run(window="5s", rpo="60s")
+    drill = drills.run(rpo="60s")
     worker.join()
     seen = drill["replication"]
-    assert 0 < seen["lag"]["max"] <= paused
-    assert seen["samples"][-1]["seconds"] < 1
-    # It was paused when it was asked who it is: that is a finding, however short the lag.
-    assert drill["verdict"] == "MISSED"
+    assert seen["waited_seconds"] >= seen["lag"]["max"] > 1
+    assert seen["samples"][-1]["at"] - seen["waited_seconds"] >= WINDOW - 1
+    assert seen["samples"][-1]["seconds"] < seen["waited_seconds"]
     assert seen["within_seconds"] is not None
 
 

@@ -62,25 +62,6 @@ def test_an_idle_source_is_no_lag(build: Build, mariadb_pair: MariaPair) -> None
     wait_for(lambda: replication.behind() == Behind(0, 0, "measured"), "a new log looks like lag")
 
 
-def test_markers_arrive_and_leave_no_trace(build: Build, mariadb_pair: MariaPair) -> None:
-    replication, other = build(), build()
-    replication.begin()
-    other.begin()
-    wait_for(lambda: replication.newest() is None, "a marker before the first")
-    for number in (1, 2, 3):
-        replication.mark(number)
-        wait_for(lambda number=number: replication.newest() == number, "the marker does not arrive")  # type: ignore[misc]
-    assert other.newest() is None
-    replication.end()
-    replication.end()
-    other.mark(1)
-    other.end()
-    mariadb_pair.settle()
-    for server in (mariadb_pair.source, mariadb_pair.replica):
-        assert "drtests" not in server.sql("SHOW DATABASES")
-    assert replication.newest() is None
-
-
 def test_a_database_that_was_there_stays(build: Build, mariadb_pair: MariaPair) -> None:
     mariadb_pair.source.sql("CREATE DATABASE drtests; CREATE TABLE drtests.marker_old (number INT PRIMARY KEY)")
     replication = build()
@@ -208,13 +189,6 @@ def test_a_replica_that_leaves_something_out(build: Build, mariadb_pair: MariaPa
         replica.sql("STOP SLAVE; SET GLOBAL replicate_ignore_db = ''; START SLAVE")
 
 
-def test_the_source_itself_is_no_replica(mariadb_pair: MariaPair) -> None:
-    reach = LivingReach({name: (mariadb_pair.source.declared(id=name), PASSWORD) for name in ("a", "b")})
-    identity = MariadbReplication(MariadbReplicationSpec(source="a", replica="b"), reach).identify()
-    assert any("one and the same" in problem for problem in identity.problems)
-    assert any("follows nobody" in problem for problem in identity.problems)
-
-
 def test_a_replica_of_another_source(
     build: Build, mariadb_pair: MariaPair, mariadb_home: tuple[Path, str | None]
 ) -> None:
@@ -262,13 +236,6 @@ def test_lag_is_no_divergence(build: Build, mariadb_pair: MariaPair, monkeypatch
     [compared] = build(compare=[{"table": "app.t"}]).compare()
     assert compared.same is None
     assert "behind" in compared.detail
-
-
-def test_skew_of_one_machine_is_next_to_nothing(build: Build) -> None:
-    skew = build().skew()
-    assert skew is not None
-    assert abs(skew.seconds) <= skew.uncertainty + 0.01
-    assert skew.uncertainty < 5
 
 
 def test_options() -> None:

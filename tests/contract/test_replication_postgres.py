@@ -53,17 +53,6 @@ def test_identity(build: Build) -> None:
     assert identity.facts["replica"]["receiver"] == "streaming"
 
 
-def test_an_idle_source_is_no_lag(build: Build) -> None:
-    replication = build()
-    replication.behind()
-    for _ in range(4):
-        time.sleep(0.2)
-        behind = replication.behind()
-        assert (behind.seconds, behind.basis) == (0, "measured")
-        assert behind.bytes is not None
-        assert behind.bytes < 1000
-
-
 def test_replay_that_is_paused_is_lag_and_is_told(build: Build, postgres_pair: PostgresPair) -> None:
     replication = build()
     looked = time.monotonic()
@@ -78,32 +67,6 @@ def test_replay_that_is_paused_is_lag_and_is_told(build: Build, postgres_pair: P
     behind = lags_since(replication, looked, lost)
     assert behind.bytes is not None
     assert behind.bytes > 10_000
-
-
-def test_markers_arrive_and_leave_no_trace(build: Build, postgres_pair: PostgresPair) -> None:
-    replication = build()
-    replication.begin()
-    for number in (1, 2, 3):
-        replication.mark(number)
-        wait_for(lambda number=number: replication.newest() == number, "the marker does not arrive")  # type: ignore[misc]
-    replication.end()
-    replication.end()
-    postgres_pair.settle()
-    for server in (postgres_pair.primary, postgres_pair.standby):
-        assert server.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "0\n"
-    assert replication.newest() is None
-
-
-def test_markers_of_two_drills_are_not_in_each_others_way(build: Build, postgres_pair: PostgresPair) -> None:
-    one, other = build(), build()
-    one.begin()
-    other.begin()
-    one.mark(7)
-    other.mark(1)
-    one.end()
-    wait_for(lambda: other.newest() == 1, "the marker does not arrive")
-    other.end()
-    assert postgres_pair.primary.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'drtests'") == "0\n"
 
 
 def test_only_what_a_killed_drill_left_is_removed(build: Build, postgres_pair: PostgresPair) -> None:
@@ -242,13 +205,6 @@ def test_slots(build: Build, postgres_pair: PostgresPair) -> None:
         primary.sql("SELECT pg_drop_replication_slot('idle')")
 
 
-@pytest.mark.parametrize("method", ["count", "checksum"])
-def test_what_is_the_same_is_the_same(build: Build, postgres_pair: PostgresPair, method: str) -> None:
-    postgres_pair.primary.sql("CREATE TABLE lessons AS SELECT n, md5(n::text) FROM generate_series(1, 500) AS n")
-    [seen] = build(compare=[{"table": "lessons", "method": method}]).compare()
-    assert (seen.what, seen.same) == ("lessons", True), seen
-
-
 def test_what_differs_is_seen_by_a_checksum(build: Build, postgres_pair: PostgresPair) -> None:
     """A standby cannot differ by itself; a server that was promoted can, and answers all that is asked."""
     with postgres_workplace() as (folder, user):
@@ -271,12 +227,6 @@ def test_what_differs_is_seen_by_a_checksum(build: Build, postgres_pair: Postgre
                 copy.stop()
         finally:
             primary.stop()
-
-
-def test_clocks_of_one_machine_agree(build: Build) -> None:
-    skew = build().skew()
-    assert skew is not None
-    assert abs(skew.seconds) <= skew.uncertainty + 0.05
 
 
 def test_two_names_for_one_server_are_refused() -> None:

@@ -47,32 +47,15 @@ def test_identity(build: Build) -> None:
     assert identity.facts["replica"]["master_link_status"] == "up"
 
 
-def test_an_idle_source_is_no_lag(build: Build, redis_pair: RedisPair) -> None:
-    replication = build()
-    for _ in range(5):
-        behind = replication.behind()
-        assert behind.basis == "measured"
-        assert behind.seconds is not None
-        assert behind.seconds < 1
-        assert behind.bytes is not None
-        assert behind.bytes < 1000
-
-
-def test_markers_arrive_and_leave_no_trace(build: Build, redis_pair: RedisPair) -> None:
+def test_a_marker_goes_by_itself_though_the_drill_is_killed(build: Build, redis_pair: RedisPair) -> None:
     replication = build()
     replication.begin()
-    assert replication.newest() is None
-    for number in (1, 2, 3):
-        replication.mark(number)
-        wait_for(lambda number=number: replication.newest() == number, "the marker does not arrive")  # type: ignore[misc]
+    replication.mark(1)
     [key] = redis_pair.source.cli("KEYS", "*").splitlines()
     assert 0 < int(redis_pair.source.cli("TTL", key)) <= 3600
+    redis_pair.source.cli("SET", "drtests:marker:of somebody else", "1")
     replication.end()
-    replication.end()
-    redis_pair.settle()
-    assert redis_pair.source.cli("KEYS", "*") == ""
-    assert redis_pair.replica.cli("KEYS", "*") == ""
-    assert replication.newest() is None
+    assert redis_pair.source.cli("KEYS", "*") == "drtests:marker:of somebody else"
 
 
 def test_a_replica_that_stands_still_answers_nobody(build: Build, redis_pair: RedisPair) -> None:
@@ -150,12 +133,6 @@ def test_no_replica_at_all(build: Build, redis_pair: RedisPair) -> None:
     assert build().behind() == type(build().behind())(None, None)
 
 
-def test_the_source_itself_is_no_replica(build: Build, redis_pair: RedisPair) -> None:
-    reach = LivingReach({name: (redis_pair.source.declared(id=name), PASSWORD) for name in ("a", "b")})
-    identity = RedisReplication(RedisReplicationSpec(source="a", replica="b"), reach).identify()
-    assert any("one and the same" in problem for problem in identity.problems)
-
-
 def test_a_replica_of_another_source(build: Build, redis_pair: RedisPair, redis_home: Any) -> None:
     other = make_server(*redis_home, "stranger")
     other.start()
@@ -231,13 +208,6 @@ def test_lag_is_no_divergence(build: Build, redis_pair: RedisPair, monkeypatch: 
     finally:
         redis_pair.replica.cli("CONFIG", "SET", "masterauth", PASSWORD)
         redis_pair.settle()
-
-
-def test_skew_of_one_machine_is_next_to_nothing(build: Build) -> None:
-    skew = build().skew()
-    assert skew is not None
-    assert abs(skew.seconds) <= skew.uncertainty + 0.01
-    assert skew.uncertainty < 5
 
 
 def test_options() -> None:
