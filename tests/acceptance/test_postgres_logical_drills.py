@@ -24,7 +24,7 @@ REPLICA = {
     "marker_table": "drtests.marker",
     "window": f"{WINDOW}s",
     "interval": f"{INTERVAL}s",
-    "rpo": "2s",
+    "rpo": "20s",
 }
 Run = Callable[..., dict[str, Any]]
 

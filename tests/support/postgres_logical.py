@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from tests.support.postgres import PostgresPair, PostgresServer, make_primary, postgres_workplace
+from drtests.model.connections import LiveDatabase
+from drtests.protocols.database import Live
+from drtests.replications import postgres_logical
+from drtests.replications.postgres_logical import PostgresLogical, PostgresLogicalSpec
+from tests.support.living import LivingReach
+from tests.support.postgres import PASSWORD, PostgresPair, PostgresServer, make_primary, postgres_workplace
 from tests.support.servers import wait_for
 
 DATABASE = "school"
 CONNINFO_PASSWORD = "only in conninfo"
+MARKERS = {"marker_table": "drtests.marker"}
 TABLES = """
 CREATE TABLE lessons (n int PRIMARY KEY, title text);
 CREATE SCHEMA drtests;
@@ -21,6 +28,9 @@ CREATE TABLE drtests.marker (run text, number bigint, PRIMARY KEY (run, number))
 GRANT USAGE ON SCHEMA drtests TO drtests;
 GRANT INSERT, DELETE ON drtests.marker TO drtests;
 """
+
+
+Build = Callable[..., PostgresLogical]
 
 
 @dataclass(slots=True)
@@ -120,3 +130,67 @@ def logical_pair(postgres_pair: PostgresPair) -> Iterator[LogicalPair]:
             pair.remove()
         finally:
             subscriber.stop()
+
+
+@dataclass(slots=True)
+class Opened(LivingReach):
+    """Opens each database once, so that its programs are looked for once."""
+
+    lives: dict[tuple[Any, ...], Live] = field(default_factory=dict)
+
+    def live(self, database_id: str, *, writable: bool = False) -> Live:
+        key = (self.databases[database_id][0].model_dump_json(), writable)
+        if key not in self.lives:
+            # The class has slots, and so is another one than `super()` knows.
+            self.lives[key] = LivingReach.live(self, database_id, writable=writable)
+        return self.lives[key]
+
+
+LIVES: dict[tuple[Any, ...], Live] = {}
+
+
+def build_of(source: LiveDatabase, replica: LiveDatabase, **options: Any) -> PostgresLogical:
+    reach = Opened({"source": (source, PASSWORD), "replica": (replica, PASSWORD)}, LIVES)
+    return PostgresLogical(PostgresLogicalSpec(source="source", replica="replica", **options), reach)
+
+
+@pytest.fixture
+def logical_build(logical_pair: LogicalPair, monkeypatch: pytest.MonkeyPatch) -> Build:
+    # What passes by itself passes sooner here: workers are started again at once.
+    monkeypatch.setattr(postgres_logical, "_BETWEEN", 0.1)
+
+    def made(user: str = "drtests", timeout: str = "5s", database: str = DATABASE, **options: Any) -> PostgresLogical:
+        source = logical_pair.publisher.declared(id="source", user=user, database=DATABASE, timeout="5s")
+        replica = logical_pair.subscriber.declared(id="replica", user=user, database=database, timeout=timeout)
+        return build_of(source, replica, **options)
+
+    return made
+
+
+@pytest.fixture
+def applying(logical_pair: LogicalPair) -> Iterator[LogicalPair]:
+    """In which tests change nothing but rows."""
+    logical_pair.clean()
+    yield logical_pair
+    logical_pair.clean()
+
+
+@pytest.fixture
+def spoilt(logical_pair: LogicalPair) -> Iterator[LogicalPair]:
+    """For tests that break the subscription: it is made anew."""
+    logical_pair.clean()
+    yield logical_pair
+    logical_pair.unsubscribe()
+    logical_pair.replica("TRUNCATE lessons, drtests.marker")
+    logical_pair.source("DELETE FROM lessons; DELETE FROM drtests.marker")
+    logical_pair.subscribe()
+
+
+def sound(replication: PostgresLogical) -> None:
+    identity = replication.identify()
+    assert identity.problems == (), identity
+
+
+def one_of(problems: Sequence[str], *wanted: str) -> None:
+    for words in wanted:
+        assert any(words in problem for problem in problems), problems
