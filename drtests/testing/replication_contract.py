@@ -205,9 +205,9 @@ class ReplicationContract:
         seen.behind()
         with _had(pair.paused()):
             pair.work()
-            for replication in (seen, pair.build()):
-                behind = replication.behind()
-                require(behind.basis != "measured" or behind.seconds != 0, f"{behind} while it stands still")
+            # One that is steady looks once; another that comes late cannot tell how old it is, and must not say 0.
+            for replication in [pair.build()] if type(seen).steady else [seen, pair.build()]:
+                eventually(lambda r=replication: not _has_all(r), "what stands still is told to have all")  # type: ignore[misc]
 
     def test_lag_of_an_idle_source_is_below_one_interval(self, pair: Pair) -> None:
         samples, _, _ = self._sampled(pair, lambda: time.sleep(4 * pair.interval))
@@ -272,7 +272,8 @@ class ReplicationContract:
         return journal.samples, watched.asked, watched
 
     def test_what_is_the_same_is_the_same(self, pair: Pair) -> None:
-        require(list(pair.build().compare()) == [], "something is compared that was not declared")
+        if not type(pair.build()).steady:
+            require(list(pair.build().compare()) == [], "something is compared that was not declared")
         if not pair.comparing:
             pytest.skip("nothing can be compared")
         pair.settle()
@@ -324,6 +325,11 @@ def _marking(pair: Pair) -> Replication:
             replication.begin()
         pytest.skip("no markers are written for this kind")
     return replication
+
+
+def _has_all(replication: Replication) -> bool:
+    behind = replication.behind()
+    return behind.basis == "measured" and behind.seconds == 0
 
 
 def _bounded(journal: _Journal) -> bool:

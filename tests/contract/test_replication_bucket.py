@@ -4,10 +4,11 @@ up in the store itself. The copying is a job of the tests' own: nobody replicate
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from drtests.protocols.store import BucketFacts, ObjectFact, Store, Usage
 from drtests.replications import bucket as module
 from drtests.replications.bucket import BucketReplication, BucketReplicationSpec
 from drtests.replications.bucket_compared import merged
+from drtests.testing import replication_contract as contract
 from tests.support.buckets import Account, Copier, S3Server
 from tests.support.ceph import APPEND_ONLY, HARMFUL, READER, WRITER, Ceph, policy
 from tests.support.servers import free_port
@@ -111,6 +113,56 @@ def plain(rclone: S3Server) -> Pair:
         made.put(key, data)
     made.copier.once()
     return made
+
+
+class CopiedBuckets(contract.Pair):
+    """A job of the test's own copies."""
+
+    comparing: ClassVar[Mapping[str, Any]] = {"compare": "hashes"}
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.copier = pair.copier
+
+    def build(self, **options: Any) -> BucketReplication:
+        return self.pair.seen(**options)
+
+    def one(self) -> BucketReplication:
+        return replace(self.pair, replica=self.pair.source).seen()
+
+    def settle(self) -> None:
+        self.copier.once()
+
+    def work(self) -> None:
+        self.pair.put("data/work", b"1")
+
+    def traces(self) -> Sequence[str]:
+        client = self.pair.server.client()
+        listed = [
+            client.list_objects_v2(Bucket=bucket, Prefix="drtests-probe/").get("Contents", ())
+            for bucket in (self.pair.source, self.pair.replica)
+        ]
+        return [one["Key"] for found in listed for one in found]
+
+    def following(self) -> AbstractContextManager[object]:
+        return self.copier.running()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self.copier.pause()
+        yield
+        self.copier.go_on()
+
+    @contextmanager
+    def differing(self) -> Iterator[None]:
+        self.pair.server.client().put_object(Bucket=self.pair.replica, Key="data/a", Body=b"2")
+        yield
+
+
+class TestBucket(contract.ReplicationContract):
+    @pytest.fixture
+    def pair(self, plain: Pair) -> CopiedBuckets:
+        return CopiedBuckets(plain)
 
 
 def test_markers_arrive_when_they_are_copied_on_ceph(pair: Pair) -> None:

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -24,9 +25,11 @@ from drtests.model.estate import Repository
 from drtests.protocols.database import Live
 from drtests.protocols.engine import Engine, EngineContext
 from drtests.protocols.host import Host
+from drtests.protocols.replication import Replication
 from drtests.protocols.store import Store
 from drtests.replications.backup_copy import BackupCopy, BackupCopySpec
 from drtests.replications.files import FilesReplication, FilesReplicationSpec
+from drtests.testing.replication_contract import Pair, ReplicationContract
 from tests.support.weak_key import weaken
 
 PASSWORD = "correct horse battery staple"
@@ -97,6 +100,52 @@ def copies(tmp_path: Path, copied: Copies) -> Copies:
     made = Copies(tmp_path / "copies", copied.restic)
     shutil.copytree(copied.root, made.root)
     return made
+
+
+class CopiedPair(Pair):
+    """No markers are written to repositories: one look tells all."""
+
+    comparing: ClassVar[Mapping[str, Any]] = {"complete": "14d"}
+
+    def __init__(self, copies: Copies) -> None:
+        self.copies = copies
+
+    def build(self, **options: Any) -> Replication:
+        return self.copies.seen(**options)
+
+    def one(self) -> Replication:
+        (self.copies.root / "vault").rename(self.copies.root / "other")
+        (self.copies.root / "vault").symlink_to(self.copies.root / "nas")
+        return self.copies.seen()
+
+    def settle(self) -> None:
+        """Nothing is copied but what a test copies."""
+
+    def work(self) -> None:
+        self.copies.back_up(timedelta(hours=1))
+
+    def traces(self) -> Sequence[str]:
+        return ()
+
+    def paused(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        (self.copies.root / "vault").rename(self.copies.root / "away")
+        yield
+
+    @contextmanager
+    def differing(self) -> Iterator[None]:
+        points = self.copies.engine("vault").recovery_points(self.copies.seen()._spec.snapshots)
+        self.copies.run("vault", "forget", points[1].id)
+        yield
+
+
+class TestBackupCopy(ReplicationContract):
+    @pytest.fixture
+    def pair(self, copies: Copies) -> Pair:
+        return CopiedPair(copies)
 
 
 def test_a_whole_copy_lacks_nothing(copies: Copies) -> None:
