@@ -157,6 +157,10 @@ class MemoryStore:
             deletions=(),
             replication="none",
             location="memory",
+            owner="memory",
+            probes=sum(
+                len(found) for key, found in there.versions.items() if key.startswith(self.declared.probe_prefix)
+            ),
         )
 
     def versioning(self) -> str:
