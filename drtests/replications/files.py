@@ -65,6 +65,7 @@ class FilesReplication:
         self._replica = reach.host(spec.replica.host)
         self._marker = posixpath.join(spec.source.path, spec.marker)
         self._run = new_run()
+        self._seen: int | None = None
         self._writing = False
 
     def identify(self) -> Identity:
@@ -104,12 +105,6 @@ class FilesReplication:
         self._source.write(self._marker, f"{self._run} {number}\n".encode(), 0o644)
 
     def newest(self) -> int | None:
-        run, number = self._there()
-        # What another drill wrote may stay for ever where the job deletes nothing; and 0 is no marker yet.
-        return (number or None) if run == self._run else None
-
-    def _there(self) -> tuple[str, int | None]:
-        """What marker the replica shows: of which drill, and its number."""
         folder = self._spec.replica.path
         at = posixpath.join(folder, self._spec.marker)
         if not self._replica.exists(at):
@@ -117,8 +112,14 @@ class FilesReplication:
                 raise HostError(
                     f"there is no folder {folder}", where=f"host {self._replica.id}", mend="see whether it is mounted"
                 )
-            return "", None
-        return _marked(self._replica, at)
+            self._seen = None
+            return None
+        run, number = _marked(self._replica, at)
+        if run:
+            # What another drill wrote may stay for ever where the job deletes nothing; and 0 is no marker yet.
+            self._seen = number or None if run == self._run else None
+        # Else it is just being copied, over what had arrived.
+        return self._seen
 
     def behind(self) -> Behind:
         """By the newest modification on both sides: an estimate, since copying may keep times or not."""

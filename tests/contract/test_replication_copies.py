@@ -325,6 +325,12 @@ def test_half_a_marker_is_none(folders: Folders, text: str) -> None:
     assert seen.newest() is None
     marker.write_text(f"{seen._run} 12\n")
     assert seen.newest() == 12
+    # A job may write in place: what had arrived has not gone for that.
+    if not text.startswith("other"):
+        marker.write_text(text.replace("{run}", seen._run))
+        assert seen.newest() == 12
+    marker.unlink()
+    assert seen.newest() is None
 
 
 def test_without_markers_it_is_an_estimate(folders: Folders) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel
 
+from drtests.errors import HostError, UsageError
 from drtests.model.base import Declaration, HostId
 from drtests.protocols.host import Host
 from drtests.protocols.reach import Reach
@@ -40,6 +42,10 @@ class Shipped:
         self._spec = spec
         self._source = reach.host(spec.source.host)
         self._replica = reach.host(spec.replica.host)
+        # Of this drill alone: where the tool deletes nothing, markers of earlier ones stay for good.
+        self._marker = f"{MARKER}-{secrets.token_hex(8)}"
+        self._marking = False
+        self._seen: int | None = None
 
     def identify(self) -> Identity:
         there = {
@@ -55,19 +61,26 @@ class Shipped:
         return None  # no time is compared: a marker is a number
 
     def begin(self) -> None:
-        pass  # a file needs no place made for it
+        self._marking = True  # a file needs no place made for it
 
     def mark(self, number: int) -> None:
-        self._source.write(f"{self._spec.source.path}/{MARKER}", str(number).encode())
+        if not self._marking:
+            raise UsageError("markers are written after `begin` only")
+        self._source.write(f"{self._spec.source.path}/{self._marker}", f"{number}\n".encode())
 
     def newest(self) -> int | None:
-        marker = f"{self._spec.replica.path}/{MARKER}"
-        if not self._replica.exists(marker):
+        folder = self._spec.replica.path
+        if not self._replica.exists(folder):
+            raise HostError(f"there is no folder {folder}", mend="see whether it is mounted")
+        if not self._replica.exists(f"{folder}/{self._marker}"):
             return None
-        text = self._replica.read(marker, 20).decode()
-        return int(text) if text.isdigit() else None  # it may be half written
+        text = self._replica.read(f"{folder}/{self._marker}", 20).decode()
+        if text.endswith("\n"):  # else it is half written, over what had arrived
+            self._seen = int(text)
+        return self._seen
 
     def behind(self) -> Behind:
+        self.newest()
         return Behind(None, None)  # nobody tells: only markers do
 
     def compare(self) -> Sequence[Compared]:
@@ -77,10 +90,10 @@ class Shipped:
         return [Compared("files", here == there, f"{facts['differ']} of {facts['files']} differ", facts)]
 
     def end(self) -> None:
-        self._source.remove_tree(f"{self._spec.source.path}/{MARKER}")
+        self._source.remove_tree(f"{self._spec.source.path}/{self._marker}")
 
 
 def _files(host: Host, path: str) -> dict[str, str]:
     """SHA-256 by path."""
-    names = [fact.path for fact in host.scan(path) if fact.kind == "file" and fact.path != MARKER]
+    names = [fact.path for fact in host.scan(path) if fact.kind == "file" and not fact.path.startswith(MARKER)]
     return dict(host.digests(path, names))

@@ -1,16 +1,20 @@
-"""The example sees what it should, and each sabotage."""
+"""The example keeps the contract of replications."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from drtests.hosts.local import LocalHost
 from drtests.model.estate import Host as Declaration
 from drtests.protocols.replication import Replication
+from drtests.testing.replication_contract import Pair, ReplicationContract
 from tests.examples.shipped import MARKER, Folder, Shipped, ShippedSpec
 from tests.support.scratch import MemoryReach
 
@@ -22,59 +26,80 @@ class Here(MemoryReach):
         return LocalHost(Declaration(id=host_id or "local"))
 
 
-@dataclass
-class Pair:
+class ShippedPair(Pair):
     """A folder and its copy, with the tool that ships one to the other."""
 
-    root: Path
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._ships = threading.Lock()
+        (root / "source").mkdir()
+        (root / "source" / "a.txt").write_text("a")
+        self.settle()
 
-    def ship(self) -> None:
-        shutil.rmtree(self.root / "replica", ignore_errors=True)
-        shutil.copytree(self.root / "source", self.root / "replica")
+    def build(self, **options: Any) -> Replication:
+        return self._to("replica")
 
-    def replication(self, replica: str = "replica") -> Replication:
+    def one(self) -> Replication:
+        return self._to("source")
+
+    def _to(self, replica: str) -> Replication:
         source, copy = Folder(path=str(self.root / "source")), Folder(path=str(self.root / replica))
         return Shipped(ShippedSpec(source=source, replica=copy), Here())
 
+    def settle(self) -> None:
+        source, replica = self.root / "source", self.root / "replica"
+        with self._ships:
+            shutil.copytree(source, replica, dirs_exist_ok=True)
+            for file in replica.iterdir():
+                if not (source / file.name).exists():
+                    file.unlink()
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "a.txt").write_text("a")
-    made = Pair(tmp_path)
-    made.ship()
-    return made
+    def work(self) -> None:
+        (self.root / "source" / "work.txt").write_text("work")
+
+    def traces(self) -> Sequence[str]:
+        return [str(file) for file in self.root.rglob(f"{MARKER}*")]
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def tool() -> None:
+            while not over.wait(0.02):
+                try:
+                    self.settle()
+                except (FileNotFoundError, shutil.Error):
+                    continue  # it went while it was copied
+
+        worker = threading.Thread(target=tool)
+        worker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            worker.join(30)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        with self._ships:
+            yield
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        (self.root / "replica").rename(self.root / "away")
+        yield
+
+    @contextmanager
+    def differing(self) -> Iterator[None]:
+        (self.root / "replica" / "a.txt").write_text("b")
+        yield
 
 
-def test_markers_arrive_when_it_is_shipped_and_not_before(pair: Pair) -> None:
-    replication = pair.replication()
-    replication.begin()
-    replication.mark(1)
-    assert replication.newest() is None
-    pair.ship()
-    assert replication.newest() == 1
-    replication.mark(2)
-    assert replication.newest() == 1  # the tool is paused, and that is seen
-    pair.ship()
-    assert replication.newest() == 2
-    replication.end()
-    replication.end()
-    pair.ship()
-    assert not list(pair.root.rglob(MARKER))
+class TestShipped(ReplicationContract):
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Pair:
+        return ShippedPair(tmp_path)
 
-
-def test_what_it_is_a_copy_of(pair: Pair) -> None:
-    assert pair.replication().identify().problems == ()
-    assert pair.replication("source").identify().problems == ("source and replica are one folder",)
-    assert pair.replication("nowhere").identify().problems == ("there is no folder at the replica",)
-
-
-@pytest.mark.parametrize("sabotage", ["changed", "missing", "extra"])
-def test_comparing_sees_a_difference(pair: Pair, sabotage: str) -> None:
-    assert [one.same for one in pair.replication().compare()] == [True]
-    copy = pair.root / "replica" / "a.txt"
-    if sabotage == "missing":
-        copy.unlink()
-    else:
-        copy.with_name("a.txt" if sabotage == "changed" else "b.txt").write_text("b")
-    assert [one.same for one in pair.replication().compare()] == [False]
+    def test_what_is_the_same_is_the_same(self, pair: Pair) -> None:
+        """Everything is compared, without being declared."""
+        assert [one.same for one in pair.build().compare()] == [True]
