@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import collecting, machine, restoring, sealing, ssh
+from bench import bucket, collecting, machine, restoring, sealing, ssh
 from bench.result import Result
 
 _MEASUREMENTS: dict[str, Callable[[Path, float, int], Iterator[Result]]] = {
@@ -20,6 +20,7 @@ _MEASUREMENTS: dict[str, Callable[[Path, float, int], Iterator[Result]]] = {
     "seal": sealing.measure,
     "collect": collecting.measure,
     "ssh": ssh.measure,
+    "bucket": bucket.measure,
 }
 
 
