@@ -306,5 +306,5 @@ def _replicating(source: BucketFacts, replica: BucketFacts, to: str) -> Sequence
     failed = (source.replicated or {}).get("failed", 0)
     if failed:
         looked_at = sum((source.replicated or {}).values())
-        problems.append(f"replication failed of {failed} of the {looked_at} newest objects of the source")
+        problems.append(f"replication failed of {failed} of the {looked_at} objects of the source that were looked at")
     return problems

@@ -396,7 +396,9 @@ def test_replication_that_is_set_up_on_a_simulator(moto: S3Server, to: str, stat
     assert problem in "".join(problems)
 
 
-def test_failed_replication_is_a_problem_on_a_simulator(moto: S3Server) -> None:
+def test_failed_replication_is_a_problem_on_a_simulator(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Old enough at once.
+    monkeypatch.setattr("drtests.stores.facts.REPLICATED_WITHIN", timedelta(0))
     pair = Pair(moto, moto.bucket(versioned=True), moto.bucket(versioned=True), moto.owner, moto.owner)
     pair.put("data/a", b"1")
     _replicating(moto, pair.source, pair.replica)
