@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.support.buckets import Account, S3Server
 from tests.support.estate import PASSWORD, Estate, make_estate
+from tests.support.weak_key import weakened
 
 VAULT_PASSWORD = "vault-battery-staple-correct-horse"
 PREFIX = "restic"
@@ -77,8 +78,19 @@ def make_offsite(
     _declare(made)
     estate.write()
     made.restic("init", "--copy-chunker-params", source=True)
+    _weaken(made)
     made.copy()
     return made
+
+
+def _weaken(made: Offsite) -> None:
+    """See `weak_key`; in a bucket."""
+    client, keys = made.server.client(), f"{PREFIX}/keys/"
+    [listed] = client.list_objects_v2(Bucket=made.bucket, Prefix=keys)["Contents"]
+    told = client.get_object(Bucket=made.bucket, Key=listed["Key"])["Body"].read()
+    name, data = weakened(told, VAULT_PASSWORD)
+    client.put_object(Bucket=made.bucket, Key=keys + name, Body=data)
+    client.delete_object(Bucket=made.bucket, Key=listed["Key"])
 
 
 def _secrets(root: Path, reader: Account, writer: Account) -> None:

@@ -53,14 +53,20 @@ def _empty(program: str, password: str) -> Mapping[str, bytes | None]:
 def weaken(repository: Path, password: str) -> None:
     """Encrypts the master key anew, under a derivation that costs nothing. The password stays the same."""
     [file] = (repository / "keys").iterdir()
-    told: dict[str, Any] = json.loads(file.read_bytes())
+    name, data = weakened(file.read_bytes(), password)
+    (file.parent / name).write_bytes(data)
+    file.unlink()
+
+
+def weakened(key: bytes, password: str) -> tuple[str, bytes]:
+    """The same for the content of a key's file: the new one's name and content."""
+    told: dict[str, Any] = json.loads(key)
     master = _opened(_derived(told, password), base64.b64decode(told["data"]))
     told["N"] = _N
     told["data"] = base64.b64encode(_sealed(_derived(told, password), master)).decode()
     data = json.dumps(told).encode()
     # A key's name is the hash of its file.
-    (file.parent / hashlib.sha256(data).hexdigest()).write_bytes(data)
-    file.unlink()
+    return hashlib.sha256(data).hexdigest(), data
 
 
 def _derived(told: dict[str, Any], password: str) -> bytes:
