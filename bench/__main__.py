@@ -54,7 +54,7 @@ def _print(told: dict[str, str], results: list[Result]) -> None:
         console.print(f"{key:<8} {value}", markup=False)
     table = Table("measured", "ours", "theirs", "ratio", "of pairs", "target", "holds", box=None, pad_edge=False)
     for r in results:
-        times = (f"{r.ours:.2f} s", f"{r.theirs:.2f} s")
+        times = (f"{r.ours:.2f} {r.unit}", f"{r.theirs:.2f} {r.unit}")
         table.add_row(r.what, *times, f"{r.ratio:.2f}", r.spread, r.target, "yes" if r.holds else "NO")
     console.print()
     console.print(table)

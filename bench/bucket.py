@@ -175,8 +175,9 @@ def measure(directory: Path, scale: float, pairs: int) -> Iterator[Result]:
         )
         small = [bench.ours(f"{_BUCKET}-few", few)[1] for _ in peaks]
         yield compared(
-            f"memory for {count} objects (up to {max(peaks) / 1024**2:.0f} MiB) against {few}",
+            f"memory of all processes for {count} objects against {few}",
             [(peak / 1024**2, one / 1024**2) for peak, one in zip(peaks, small, strict=True)],
             at_most=_MEMORY,
+            unit="MiB",
         )
     shutil.rmtree(root)

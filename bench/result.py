@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A ratio and what it has to be. `ours` and `theirs` are medians, in seconds."""
+    """A ratio and what it has to be. `ours` and `theirs` are medians, in `unit`."""
 
     what: str
     ours: float
@@ -22,15 +22,21 @@ class Result:
     pairs: int
     spread: str
     """Smallest and largest ratio of the pairs."""
+    unit: str = "s"
 
     def data(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def compared(
-    what: str, pairs: Sequence[tuple[float, float]], *, at_most: float | None = None, at_least: float | None = None
+    what: str,
+    pairs: Sequence[tuple[float, float]],
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    unit: str = "s",
 ) -> Result:
-    """From pairs of (ours, theirs) in seconds.
+    """From pairs of (ours, theirs), in seconds or another unit.
 
     `at_most` bounds ours / theirs (time); `at_least` bounds theirs / ours (speed). The
     ratio is the median of the pairs' ratios, since both of a pair saw the same machine.
@@ -48,6 +54,7 @@ def compared(
         holds,
         len(pairs),
         f"{min(ratios):.2f} to {max(ratios):.2f}",
+        unit,
     )
 
 
