@@ -33,6 +33,8 @@ from drtests.testing.host_contract import require
 
 PATIENCE = 20.0
 """Seconds in which what was written has to arrive, or to go."""
+_TURN = 0.1
+"""Seconds that a thread may wait for its turn between reading the clock and doing what it read it for."""
 _PAUSE = 3.0
 """Seconds for which a replica stands still."""
 
@@ -232,7 +234,7 @@ class ReplicationContract:
         samples, asked, watched = self._sampled(pair, stand_still, _load(pair))
         # Pausing is no point in time; and a busy machine may not get to the first marker after it in time.
         first = next((moment for moment in watched.committed if moment > paused[0]), paused[0])
-        unsure = paused[0] - pausing[0] + max(0.0, first - paused[0] - pair.interval)
+        unsure = _TURN + paused[0] - pausing[0] + max(0.0, first - paused[0] - pair.interval)
         seen = 0
         for at, sample in zip(asked, samples, strict=True):
             if not paused[0] + 2 * pair.interval < at < ends[0]:

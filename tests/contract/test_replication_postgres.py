@@ -157,7 +157,15 @@ def test_a_replica_that_is_down_and_comes_back(build: Build, postgres_pair: Post
         for ask in (build().behind, build().newest, build().identify):
             with pytest.raises(DatabaseUnreachable):
                 ask()
-        wait_for(lambda: postgres_pair.primary.sql("SELECT count(*) FROM pg_stat_replication") == "0\n", "still there")
+        wait_for(
+            lambda: (
+                postgres_pair.primary.sql(
+                    "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'walreceiver'"
+                )
+                == "0\n"
+            ),
+            "still there",
+        )
     finally:
         postgres_pair.standby.start()
     postgres_pair.settle()
