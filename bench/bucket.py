@@ -154,7 +154,8 @@ def _wait(port: int) -> None:
 def measure(directory: Path, scale: float, pairs: int) -> Iterator[Result]:
     """Speed, and then memory: all of it against a tenth of it."""
     root = directory / "bucket"
-    count = max(int(OBJECTS * scale), 1000)
+    # As many as helpers are worth their start for.
+    count = max(int(OBJECTS * scale), 5000)
     few = count // 10
     for name, number in ((_BUCKET, count), (f"{_BUCKET}-few", few)):
         _fill(root / "served" / name, number)
