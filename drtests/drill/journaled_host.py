@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from drtests.core import events as e
 from drtests.drill.log import DrillLog
 from drtests.errors import DrtestsError, HostUnreachable
-from drtests.protocols.host import CommandResult, FileFact, Host, LineSink, Service
+from drtests.hosts.around import PassedOn
+from drtests.protocols.host import CommandResult, Host, LineSink, Service
 
 _TAIL = 2000
 """Characters of standard error kept of a command that failed."""
 
 
-class JournaledHost:
+class JournaledHost(PassedOn):
     """Delegates to `host`; journals argv, exit code and duration of what runs, never environment or stdin."""
 
     def __init__(self, host: Host, log: DrillLog) -> None:
-        self._host = host
+        super().__init__(host)
         self._log = log
         self._number = 0
 
@@ -32,10 +31,6 @@ class JournaledHost:
         """Numbers of one host's commands are never given twice within a drill."""
         self._number += 1
         return self._number
-
-    @property
-    def id(self) -> str:
-        return self._host.id
 
     def run(
         self,
@@ -88,45 +83,6 @@ class JournaledHost:
             self._log.write(e.COMMAND_FINISHED, **told, exit_code=exit_code, seconds=round(seconds, 6), output=output)
 
         return end
-
-    def sweep(self) -> Sequence[str]:
-        return self._host.sweep()
-
-    def local_path(self, path: str) -> Path | None:
-        return self._host.local_path(path)
-
-    def exists(self, path: str) -> bool:
-        return self._host.exists(path)
-
-    def read(self, path: str, limit: int) -> bytes:
-        return self._host.read(path, limit)
-
-    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
-        self._host.write(path, data, mode)
-
-    def make_directory(self, path: str) -> None:
-        self._host.make_directory(path)
-
-    def remove_tree(self, path: str) -> None:
-        self._host.remove_tree(path)
-
-    def scan(self, path: str) -> Iterator[FileFact]:
-        return self._host.scan(path)
-
-    def digests(self, root: str, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-        return self._host.digests(root, paths)
-
-    def free_bytes(self, path: str) -> int:
-        return self._host.free_bytes(path)
-
-    def resolve(self, path: str) -> str:
-        return self._host.resolve(path)
-
-    def lock(self, path: str, timeout: float) -> AbstractContextManager[None]:
-        return self._host.lock(path, timeout)
-
-    def forward(self, address: str, port: int) -> AbstractContextManager[tuple[str, int]]:
-        return self._host.forward(address, port)
 
 
 class _Around(JournaledHost):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from drtests.errors import CommandNotFound
-from drtests.protocols.host import CommandResult, FileFact, Host, LineSink, Service
+from drtests.hosts.around import PassedOn
+from drtests.protocols.host import CommandResult, Host, LineSink, Service
 
 
 @dataclass(slots=True)
@@ -26,16 +25,12 @@ class Seen:
             yield from argv
 
 
-class RecordingHost:
+class RecordingHost(PassedOn):
     """Delegates everything, and keeps what was asked in `seen`."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        super().__init__(host)
         self.seen = Seen()
-
-    @property
-    def id(self) -> str:
-        return self._host.id
 
     def run(
         self,
@@ -62,42 +57,6 @@ class RecordingHost:
     def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
         self.seen.written[path] = data
         self._host.write(path, data, mode)
-
-    def sweep(self) -> Sequence[str]:
-        return self._host.sweep()
-
-    def local_path(self, path: str) -> Path | None:
-        return self._host.local_path(path)
-
-    def exists(self, path: str) -> bool:
-        return self._host.exists(path)
-
-    def read(self, path: str, limit: int) -> bytes:
-        return self._host.read(path, limit)
-
-    def make_directory(self, path: str) -> None:
-        self._host.make_directory(path)
-
-    def remove_tree(self, path: str) -> None:
-        self._host.remove_tree(path)
-
-    def scan(self, path: str) -> Iterator[FileFact]:
-        return self._host.scan(path)
-
-    def digests(self, root: str, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-        return self._host.digests(root, paths)
-
-    def free_bytes(self, path: str) -> int:
-        return self._host.free_bytes(path)
-
-    def resolve(self, path: str) -> str:
-        return self._host.resolve(path)
-
-    def lock(self, path: str, timeout: float) -> AbstractContextManager[None]:
-        return self._host.lock(path, timeout)
-
-    def forward(self, address: str, port: int) -> AbstractContextManager[tuple[str, int]]:
-        return self._host.forward(address, port)
 
 
 class BareHost(RecordingHost):

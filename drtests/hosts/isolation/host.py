@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from drtests.errors import CommandNotFound, HostError
+from drtests.hosts.around import PassedOn
 from drtests.hosts.isolation.inside import carry, line
-from drtests.protocols.host import CommandResult, FileFact, Host, LineSink, Service
+from drtests.protocols.host import CommandResult, Host, LineSink, Service
 
 _PROGRAM = "drtests.hosts.isolation.inside"
 _LARGEST = 16 * 1024 * 1024
@@ -167,16 +168,12 @@ def _wait(host: Host, service: Service, ready: str) -> Mapping[str, Any]:
     )
 
 
-class IsolatedHost:
+class IsolatedHost(PassedOn):
     """`host`, its processes within `isolation`, its files as they are. Connections are made from inside."""
 
     def __init__(self, host: Host, isolation: Isolation) -> None:
-        self._host = host
+        super().__init__(host)
         self._isolation = isolation
-
-    @property
-    def id(self) -> str:
-        return self._host.id
 
     def run(
         self,
@@ -225,42 +222,6 @@ class IsolatedHost:
                 yield here
             finally:
                 serving.close()
-
-    def sweep(self) -> Sequence[str]:
-        return self._host.sweep()
-
-    def local_path(self, path: str) -> Path | None:
-        return self._host.local_path(path)
-
-    def exists(self, path: str) -> bool:
-        return self._host.exists(path)
-
-    def read(self, path: str, limit: int) -> bytes:
-        return self._host.read(path, limit)
-
-    def write(self, path: str, data: bytes, mode: int = 0o600) -> None:
-        self._host.write(path, data, mode)
-
-    def make_directory(self, path: str) -> None:
-        self._host.make_directory(path)
-
-    def remove_tree(self, path: str) -> None:
-        self._host.remove_tree(path)
-
-    def scan(self, path: str) -> Iterator[FileFact]:
-        return self._host.scan(path)
-
-    def digests(self, root: str, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-        return self._host.digests(root, paths)
-
-    def free_bytes(self, path: str) -> int:
-        return self._host.free_bytes(path)
-
-    def resolve(self, path: str) -> str:
-        return self._host.resolve(path)
-
-    def lock(self, path: str, timeout: float) -> AbstractContextManager[None]:
-        return self._host.lock(path, timeout)
 
 
 class _Serving:
